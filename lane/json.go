@@ -1,0 +1,395 @@
+package lane
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"github.com/go-faster/jx"
+	"github.com/google/uuid"
+)
+
+// jsonDecoder returns the decoder of a lane whose requests are JSON objects
+// with the track's columns as members beside a list of points.
+//
+// The body is read once, without reflection and without an allocation for a
+// point: see BenchmarkDecode.
+func jsonDecoder(l *Lane, list string) Decoder {
+	members := pointMembers(l)
+	return func(body []byte, options DecodeOptions) (Decoded, error) {
+		d := jsonDecoding{
+			lane: l, list: list, members: members, options: options,
+			json: jx.DecodeBytes(body),
+		}
+		return d.decode(body)
+	}
+}
+
+// member is one name that a point may have in JSON.
+type member struct {
+	name   string
+	role   role
+	column int // of a value: index into Lane.Values
+	Column
+}
+
+type role uint8
+
+const (
+	roleTime role = iota
+	roleLat
+	roleLon
+	roleValue
+)
+
+func pointMembers(l *Lane) []member {
+	members := []member{
+		{name: l.Time, role: roleTime, Column: Column{Required: true}},
+		{name: "lat", role: roleLat, Column: Column{Required: true}},
+		{name: "lon", role: roleLon, Column: Column{Required: true}},
+	}
+	for i, c := range l.Values {
+		name := c.Member
+		if name == "" {
+			name = c.Name
+		}
+		members = append(members, member{name: name, role: roleValue, column: i, Column: c})
+	}
+	return members
+}
+
+// jsonDecoding is the reading of one body.
+type jsonDecoding struct {
+	lane    *Lane
+	list    string
+	members []member
+	options DecodeOptions
+	json    *jx.Decoder
+	decoded Decoded
+
+	// badField and badReason say why no point of this body can be stored,
+	// when a value that they share is at fault.
+	badField, badReason string
+}
+
+func (d *jsonDecoding) decode(body []byte) (Decoded, error) {
+	// A point takes some 100 bytes of JSON; a list that needs more room grows.
+	d.decoded.Points = NewPoints(d.lane, len(body)/100+1)
+	track := Track{
+		Fields:     make([]Field, len(d.lane.Track)),
+		ReceivedAt: d.options.Now.UnixMicro(),
+		RequestID:  d.options.RequestID,
+	}
+	for i := range track.Fields {
+		track.Fields[i].Null = true
+	}
+	d.decoded.Points.AddTrack(track)
+
+	if len(bytes.TrimSpace(body)) == 0 {
+		return Decoded{}, &MalformedError{"The body is empty; send a JSON object."}
+	}
+	if d.json.Next() != jx.Object {
+		return Decoded{}, &MalformedError{"The body must be a JSON object."}
+	}
+	object, err := d.json.ObjIter()
+	if err != nil {
+		return Decoded{}, malformedJSON(err)
+	}
+	listed := false
+	for object.Next() {
+		if string(object.Key()) == d.list {
+			listed = true
+			err = d.readList()
+		} else {
+			err = d.readTrackMember(object.Key(), track.Fields)
+		}
+		if err != nil {
+			return Decoded{}, err
+		}
+	}
+	if err := object.Err(); err != nil {
+		return Decoded{}, malformedJSON(err)
+	}
+	if err := d.json.Skip(); err != io.EOF {
+		return Decoded{}, &MalformedError{"There is more after the JSON object; send one object a request."}
+	}
+	if !listed {
+		return Decoded{}, &MalformedError{fmt.Sprintf("%q is missing.", d.list)}
+	}
+	if err := d.completeTrack(track.Fields); err != nil {
+		return Decoded{}, err
+	}
+	if d.badField != "" {
+		d.rejectAll()
+	}
+	return d.decoded, nil
+}
+
+// readTrackMember reads a member of the request's object that is not the list.
+func (d *jsonDecoding) readTrackMember(key []byte, fields []Field) error {
+	for i, c := range d.lane.Track {
+		if string(key) != c.Name {
+			continue
+		}
+		switch d.json.Next() {
+		case jx.Null:
+			fields[i] = Field{Null: true}
+			return skip(d.json)
+		case jx.String:
+		default:
+			return &MalformedError{fmt.Sprintf("%q must be a string.", c.Name)}
+		}
+		text, err := d.json.StrBytes()
+		if err != nil {
+			return malformedJSON(err)
+		}
+		if c.Kind == UUID {
+			id, err := uuid.ParseBytes(text)
+			if err != nil {
+				return &MalformedError{fmt.Sprintf("%q must be a UUID.", c.Name)}
+			}
+			fields[i] = Field{Value: string(id[:])}
+			return nil
+		}
+		reason := checkText(text)
+		if reason == "" && c.Required && len(text) == 0 {
+			reason = "must not be empty"
+		}
+		if reason != "" {
+			d.badField, d.badReason = c.Name, reason
+		}
+		fields[i] = TextField(string(text))
+		return nil
+	}
+	return skip(d.json)
+}
+
+// completeTrack checks that the track has what it needs, and makes the UUID of
+// a flight that came without one.
+func (d *jsonDecoding) completeTrack(fields []Field) error {
+	for i, c := range d.lane.Track {
+		if c.Kind == UUID {
+			id := uuid.New()
+			if fields[i].Null {
+				fields[i] = Field{Value: string(id[:])}
+			} else {
+				copy(id[:], fields[i].Value)
+			}
+			d.decoded.FlightUUID = id.String()
+		}
+		if c.Required && fields[i].Null {
+			return &MalformedError{fmt.Sprintf("%q is missing.", c.Name)}
+		}
+	}
+	return nil
+}
+
+// rejectAll names every point of the request: the fault is in what they share.
+func (d *jsonDecoding) rejectAll() {
+	total := d.decoded.Points.Len() + d.decoded.RejectedTotal
+	d.decoded = Decoded{Points: NewPoints(d.lane, 0), FlightUUID: d.decoded.FlightUUID}
+	for i := range total {
+		d.decoded.reject(i, d.badField, d.badReason)
+	}
+}
+
+func (d *jsonDecoding) readList() error {
+	if d.json.Next() != jx.Array {
+		return &MalformedError{fmt.Sprintf("%q must be a list.", d.list)}
+	}
+	// A name that comes twice counts the last time it comes.
+	points := d.decoded.Points
+	points.Rows, points.values, points.texts = points.Rows[:0], points.values[:0], nil
+	d.decoded.Rejected, d.decoded.RejectedTotal = nil, 0
+
+	array, err := d.json.ArrIter()
+	if err != nil {
+		return malformedJSON(err)
+	}
+	for index := 0; array.Next(); index++ {
+		if d.json.Next() != jx.Object {
+			d.decoded.reject(index, "", "must be an object")
+			if err := skip(d.json); err != nil {
+				return err
+			}
+			continue
+		}
+		field, reason, err := d.readPoint(points)
+		if err != nil {
+			return err
+		}
+		if reason != "" {
+			d.decoded.reject(index, field, reason)
+		}
+	}
+	if err := array.Err(); err != nil {
+		return malformedJSON(err)
+	}
+	return nil
+}
+
+// readPoint reads one object of the list into a new row. When the point cannot
+// be stored it adds none and returns the field at fault and the reason.
+func (d *jsonDecoding) readPoint(points *Points) (field, reason string, err error) {
+	row := points.Add(0, 0, 0, 0)
+	var seen uint32 // bit i: members[i] was there and not null
+	fail := func(name, why string) {
+		if reason == "" {
+			field, reason = name, why
+		}
+	}
+	object, err := d.json.ObjIter()
+	if err != nil {
+		return "", "", malformedJSON(err)
+	}
+	next := 0
+	for object.Next() {
+		i := d.find(object.Key(), next)
+		if i < 0 {
+			if err := skip(d.json); err != nil {
+				return "", "", err
+			}
+			continue
+		}
+		next = i + 1
+		m := &d.members[i]
+		given, why, err := d.readMember(points, row, m)
+		if err != nil {
+			return "", "", err
+		}
+		if given {
+			seen |= 1 << i
+		} else {
+			seen &^= 1 << i
+			if m.role == roleValue {
+				points.Rows[row].Present &^= 1 << m.column
+			}
+		}
+		if why != "" {
+			fail(m.name, why)
+		}
+	}
+	if err := object.Err(); err != nil {
+		return "", "", malformedJSON(err)
+	}
+	if reason == "" {
+		for i := range d.members {
+			if d.members[i].Required && seen&(1<<i) == 0 {
+				fail(d.members[i].name, "is missing")
+				break
+			}
+		}
+	}
+	if reason != "" {
+		points.RemoveLast()
+	}
+	return field, reason, nil
+}
+
+// find returns the index of the member with this name, or -1. Senders keep to
+// one order, so it looks first where the next member is expected.
+func (d *jsonDecoding) find(name []byte, expected int) int {
+	if expected < len(d.members) && string(name) == d.members[expected].name {
+		return expected
+	}
+	for i := range d.members {
+		if string(name) == d.members[i].name {
+			return i
+		}
+	}
+	return -1
+}
+
+// readMember stores one member of a point. given is false for null.
+func (d *jsonDecoding) readMember(points *Points, row int, m *member) (given bool, reason string, err error) {
+	found := d.json.Next()
+	if found == jx.Null {
+		return false, "", skip(d.json)
+	}
+	switch {
+	case m.role == roleTime:
+		if found != jx.String {
+			return true, "must be a string", skip(d.json)
+		}
+		text, err := d.json.StrBytes()
+		if err != nil {
+			return true, "", malformedJSON(err)
+		}
+		at, reason := parseTimestamp(text)
+		if reason == "" {
+			reason = checkTime(at, d.options.Now)
+		}
+		points.Rows[row].Time = at
+		return true, reason, nil
+	case m.Kind == Text:
+		if found != jx.String {
+			return true, "must be a string", skip(d.json)
+		}
+		text, err := d.json.StrBytes()
+		if err != nil {
+			return true, "", malformedJSON(err)
+		}
+		reason := checkText(text)
+		points.SetText(row, m.column, string(text))
+		return true, reason, nil
+	case m.Kind == Bool:
+		if found != jx.Bool {
+			return true, "must be true or false", skip(d.json)
+		}
+		value, err := d.json.Bool()
+		if err != nil {
+			return true, "", malformedJSON(err)
+		}
+		var bits uint64
+		if value {
+			bits = 1
+		}
+		points.SetBits(row, m.column, bits)
+		return true, "", nil
+	}
+	if found != jx.Number {
+		return true, "must be a number", skip(d.json)
+	}
+	value, err := readFloat(d.json)
+	if err != nil {
+		return true, "", malformedJSON(err)
+	}
+	switch m.role {
+	case roleLat:
+		points.Rows[row].Lat = value
+		return true, checkCoordinate(value, latLimit), nil
+	case roleLon:
+		points.Rows[row].Lon = value
+		return true, checkCoordinate(value, lonLimit), nil
+	default:
+		points.SetFloat(row, m.column, value)
+		return true, checkFloat(value, m.Column), nil
+	}
+}
+
+// readFloat reads a number to its nearest float64. One that is too large for a
+// float64 is an infinity, as the checks will find.
+func readFloat(json *jx.Decoder) (float64, error) {
+	number, err := json.Num()
+	if err != nil {
+		return 0, err
+	}
+	value, err := strconv.ParseFloat(string(number), 64)
+	if err != nil && !math.IsInf(value, 0) {
+		return 0, err
+	}
+	return value, nil
+}
+
+func skip(json *jx.Decoder) error {
+	if err := json.Skip(); err != nil {
+		return malformedJSON(err)
+	}
+	return nil
+}
+
+func malformedJSON(err error) error {
+	return &MalformedError{fmt.Sprintf("The body is not valid JSON: %v.", err)}
+}

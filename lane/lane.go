@@ -1,0 +1,255 @@
+// Package lane holds what distinguishes the four kinds of traffic: for each
+// lane its name, priority, weight, table, columns, key and decoder. Routes,
+// queues, aggregation, writing and status all go through All; a fifth lane is
+// one more definition here, a migration and a test.
+package lane
+
+import (
+	"time"
+)
+
+// Kind says how a column's value is held in Points and in PostgreSQL.
+type Kind uint8
+
+// The kinds of column that lanes use.
+const (
+	Float     Kind = iota // float8; finite
+	Bool                  // boolean
+	Timestamp             // timestamptz, to the microsecond
+	Text                  // text, valid UTF-8 without NUL
+	BigInt                // bigint; only as a track's column
+	UUID                  // uuid; only as a track's column
+)
+
+// Column is one column of a lane's table.
+type Column struct {
+	Name string // in the table
+	Kind Kind
+
+	// Member is the column's name in a request, where that differs from Name.
+	Member string
+
+	// Required rejects a point that does not have the value.
+	Required bool
+
+	// Max, when it is not 0, rejects a point whose Float is outside 0…Max.
+	Max float64
+}
+
+// Lane is one road from an endpoint through a queue to a table.
+// A Lane is never changed after All has made it, so any number of goroutines
+// may read it.
+type Lane struct {
+	// Name is the endpoint's path without its slash and the asynq queue.
+	Name string
+
+	// Priority is 1 for the most urgent lane; lanes may share a priority.
+	Priority int
+
+	// Weight is the default asynq weight: with every queue full, a lane gets
+	// its weight's share of the workers' batches.
+	Weight int
+
+	// Table is where the lane's points end up.
+	Table string
+
+	// Track lists the columns whose value all points of a request share. The
+	// first of them identifies the flight or device and is part of the key.
+	Track []Column
+
+	// Time is the column with the time of the fix. The table's key is
+	// (Track[0], Time, lat, lon).
+	Time string
+
+	// Values lists the optional columns that each point may fill for itself.
+	Values []Column
+
+	// MaxBody is the largest request body, in bytes.
+	MaxBody int64
+
+	// ContentTypes lists the media types the endpoint takes. A type that ends
+	// in "/*" stands for all of its subtypes. A request that names no type is
+	// always taken.
+	ContentTypes []string
+
+	// PlainText makes the endpoint answer "OK" or "NOK" in plain text unless
+	// the client accepts JSON.
+	PlainText bool
+
+	// Decode turns a request body into points. See Decoder.
+	Decode Decoder
+}
+
+// Decoder turns a request body into the lane's points.
+//
+// Points that cannot be right are left out and named in Decoded.Rejected; the
+// others are kept. The error is a *MalformedError when the body cannot be read
+// at all, or a *ForbiddenError when the sender may not post. The decoded
+// points do not refer to body's memory.
+type Decoder func(body []byte, options DecodeOptions) (Decoded, error)
+
+// DecodeOptions is what a decoder needs to know besides the body.
+type DecodeOptions struct {
+	// Now is when the API accepted the request. It becomes the points'
+	// received_at, and times more than a day after it are rejected.
+	Now time.Time
+
+	// RequestID goes with the points to the log line of their write.
+	RequestID string
+
+	// FlymasterSecret checks the key that a Flymaster device sends; empty
+	// means that the key is not checked.
+	FlymasterSecret string
+}
+
+// Decoded is what a request held.
+type Decoded struct {
+	Points *Points
+
+	// Rejected names the points that were left out, the first MaxRejections
+	// of them. RejectedTotal counts all.
+	Rejected      []Rejection
+	RejectedTotal int
+
+	// FlightUUID is the flight that scoring points were filed under, or empty
+	// on the other lanes.
+	FlightUUID string
+}
+
+// MaxRejections is how many rejected points an answer names one by one.
+const MaxRejections = 100
+
+// Rejection names a point that was left out, and why.
+type Rejection struct {
+	// Index is the point's place in its list, from 0; in a Flymaster file it
+	// is the line, from 1.
+	Index int    `json:"index"`
+	Field string `json:"field"`
+	Error string `json:"error"`
+}
+
+func (d *Decoded) reject(index int, field, reason string) {
+	d.RejectedTotal++
+	if len(d.Rejected) < MaxRejections {
+		d.Rejected = append(d.Rejected, Rejection{Index: index, Field: field, Error: reason})
+	}
+}
+
+// MalformedError says that a body could not be read at all.
+type MalformedError struct{ Reason string }
+
+func (e *MalformedError) Error() string { return e.Reason }
+
+// ForbiddenError says that the sender did not prove who it is.
+type ForbiddenError struct{ Reason string }
+
+func (e *ForbiddenError) Error() string { return e.Reason }
+
+// Columns lists every column of the lane's table, in the order in which the
+// writer fills them: the track's, the time, lat, lon, the values, received_at.
+func (l *Lane) Columns() []Column {
+	columns := make([]Column, 0, len(l.Track)+len(l.Values)+4)
+	columns = append(columns, l.Track...)
+	columns = append(columns,
+		Column{Name: l.Time, Kind: Timestamp}, Column{Name: "lat", Kind: Float}, Column{Name: "lon", Kind: Float})
+	columns = append(columns, l.Values...)
+	return append(columns, Column{Name: "received_at", Kind: Timestamp})
+}
+
+// Key lists the names of the key's columns, in order.
+func (l *Lane) Key() []string {
+	return []string{l.Track[0].Name, l.Time, "lat", "lon"}
+}
+
+// All returns the lanes, most urgent first. Each call makes them anew; a
+// program calls it once and hands the list on.
+func All() []*Lane {
+	return []*Lane{live(), upload(), scoring(), flymaster()}
+}
+
+const megabyte = 1 << 20
+
+func live() *Lane {
+	l := flightLane()
+	l.Name, l.Priority, l.Weight = "live", 1, 6
+	l.Table, l.MaxBody = "live_track_points", megabyte
+	return l
+}
+
+func upload() *Lane {
+	l := flightLane()
+	l.Name, l.Priority, l.Weight = "upload", 2, 3
+	l.Table, l.MaxBody = "uploaded_track_points", 16*megabyte
+	return l
+}
+
+// flightLane is what the live and upload lanes share.
+func flightLane() *Lane {
+	l := &Lane{
+		Track: []Column{
+			{Name: "flight_id", Kind: Text, Required: true},
+			{Name: "device_id", Kind: Text},
+			{Name: "pilot_id", Kind: Text},
+			{Name: "race_id", Kind: Text},
+		},
+		Time: "datetime",
+		Values: []Column{
+			{Name: "elevation", Kind: Float},
+			{Name: "barometric_altitude", Kind: Float},
+			{Name: "speed", Kind: Float},
+			{Name: "heading", Kind: Float, Max: 360},
+		},
+		ContentTypes: []string{"application/json"},
+	}
+	l.Decode = jsonDecoder(l, "track_points")
+	return l
+}
+
+func scoring() *Lane {
+	l := &Lane{
+		Name: "scoring", Priority: 2, Weight: 3,
+		Table: "scoring_tracks", MaxBody: 16 * megabyte,
+		Track: []Column{{Name: "flight_uuid", Kind: UUID}},
+		Time:  "date_time",
+		Values: []Column{
+			{Name: "gps_alt", Kind: Float, Required: true},
+			{Name: "time", Kind: Text},
+			{Name: "rounded_time", Kind: Text},
+			{Name: "validity", Kind: Text},
+			{Name: "pressure_alt", Kind: Float},
+			{Name: "lad", Kind: Float, Member: "LAD"},
+			{Name: "lod", Kind: Float, Member: "LOD"},
+			{Name: "speed", Kind: Float},
+			{Name: "elevation", Kind: Float},
+			{Name: "altitude_diff", Kind: Float},
+			{Name: "altitude_diff_smooth", Kind: Float},
+			{Name: "speed_smooth", Kind: Float},
+			{Name: "takeoff_condition", Kind: Bool},
+			{Name: "in_flight", Kind: Bool},
+		},
+		ContentTypes: []string{"application/json"},
+	}
+	l.Decode = jsonDecoder(l, "tracks")
+	return l
+}
+
+func flymaster() *Lane {
+	l := &Lane{
+		Name: "flymaster", Priority: 3, Weight: 1,
+		Table: "flymaster", MaxBody: 16 * megabyte,
+		Track: []Column{{Name: "device_id", Kind: BigInt, Required: true}},
+		Time:  "date_time",
+		Values: []Column{
+			{Name: "gps_alt", Kind: Float, Required: true},
+			{Name: "speed", Kind: Float, Required: true},
+			{Name: "heading", Kind: Float, Required: true, Max: 360},
+			{Name: "uploaded_at", Kind: Timestamp, Required: true},
+		},
+		ContentTypes: []string{
+			"text/*", "application/octet-stream", "application/x-www-form-urlencoded", "multipart/form-data",
+		},
+		PlainText: true,
+	}
+	l.Decode = flymasterDecoder(l)
+	return l
+}

@@ -1,0 +1,67 @@
+package lane
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"time"
+	"unicode/utf8"
+)
+
+// maxTextLength is the longest text a request may give, in characters. A
+// track's texts are stored with each of its points, so a text without a bound
+// would let a small request fill a disk.
+const maxTextLength = 100
+
+// maxAhead is how far a device's clock may be ahead of the server's.
+const maxAhead = 24 * time.Hour
+
+// earliest is the time before which no GPS track can have been recorded:
+// 1990-01-01 UTC, in Unix microseconds.
+const earliest = 631152000 * 1_000_000
+
+// The check functions return why a value cannot be stored, or "".
+
+func checkTime(at int64, now time.Time) string {
+	if at < earliest {
+		return "must not be before 1990"
+	}
+	if at > now.Add(maxAhead).UnixMicro() {
+		return "must not be more than 24 hours ahead"
+	}
+	return ""
+}
+
+func checkCoordinate(degrees, limit float64) string {
+	if !(degrees >= -limit && degrees <= limit) {
+		return fmt.Sprintf("must be between -%g and %g", limit, limit)
+	}
+	return ""
+}
+
+func checkFloat(value float64, c Column) string {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		return "must be a finite number"
+	}
+	if c.Max != 0 && (value < 0 || value > c.Max) {
+		return fmt.Sprintf("must be between 0 and %g", c.Max)
+	}
+	return ""
+}
+
+func checkText(text []byte) string {
+	switch {
+	case !utf8.Valid(text):
+		return "must be valid UTF-8"
+	case bytes.IndexByte(text, 0) >= 0:
+		return "must not contain a NUL character"
+	case len(text) > maxTextLength && utf8.RuneCount(text) > maxTextLength:
+		return fmt.Sprintf("must be at most %d characters long", maxTextLength)
+	}
+	return ""
+}
+
+const (
+	latLimit = 90
+	lonLimit = 180
+)

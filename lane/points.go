@@ -1,0 +1,154 @@
+package lane
+
+import (
+	"encoding/binary"
+	"math"
+	"time"
+)
+
+// Points is a list of points of one lane, from one request or from many.
+//
+// Numbers lie flat in three slices, so a batch of a thousand points is a
+// handful of allocations. A Points is not safe for concurrent use.
+type Points struct {
+	Lane   *Lane
+	Tracks []Track
+	Rows   []Row
+
+	// values holds len(Lane.Values) cells a row: a float's bits, 0 or 1, Unix
+	// microseconds, or an index into texts.
+	values []uint64
+	texts  []string
+}
+
+// Track is what the points of one request have in common.
+type Track struct {
+	// Fields holds a value for each of the lane's track columns.
+	Fields []Field
+
+	ReceivedAt int64 // Unix microseconds
+	RequestID  string
+}
+
+// Field is one value of a track.
+type Field struct {
+	Null bool
+
+	// Value is in PostgreSQL's binary format: a text as it is, a bigint in 8
+	// bytes, big end first, a uuid in 16.
+	Value string
+}
+
+// Row is one point: its track, its key, and which of its values are given.
+type Row struct {
+	Track    int32  // index into Points.Tracks
+	Present  uint32 // bit i is set when the point has Lane.Values[i]
+	Time     int64  // Unix microseconds
+	Lat, Lon float64
+
+	// cell is where the row's values begin in Points.values.
+	cell int
+}
+
+// NewPoints returns an empty list with room for capacity points.
+func NewPoints(l *Lane, capacity int) *Points {
+	return &Points{
+		Lane:   l,
+		Rows:   make([]Row, 0, capacity),
+		values: make([]uint64, 0, capacity*len(l.Values)),
+	}
+}
+
+// Len is the number of points.
+func (p *Points) Len() int { return len(p.Rows) }
+
+// AddTrack appends a track and returns its index.
+func (p *Points) AddTrack(t Track) int32 {
+	p.Tracks = append(p.Tracks, t)
+	return int32(len(p.Tracks) - 1)
+}
+
+// Add appends a point without values; SetFloat and its like give it some.
+// It returns the row's index.
+func (p *Points) Add(track int32, at int64, lat, lon float64) int {
+	p.Rows = append(p.Rows, Row{Track: track, Time: at, Lat: lat, Lon: lon, cell: len(p.values)})
+	for range p.Lane.Values {
+		p.values = append(p.values, 0)
+	}
+	return len(p.Rows) - 1
+}
+
+// RemoveLast takes back the point that Add appended last.
+func (p *Points) RemoveLast() {
+	last := len(p.Rows) - 1
+	p.values = p.values[:p.Rows[last].cell]
+	p.Rows = p.Rows[:last]
+}
+
+// SetFloat gives row's Float column its value.
+func (p *Points) SetFloat(row, column int, value float64) {
+	p.SetBits(row, column, math.Float64bits(value))
+}
+
+// SetBits gives row's value column its bits: a float's, 0 or 1 for a Bool, or
+// Unix microseconds for a Timestamp.
+func (p *Points) SetBits(row, column int, bits uint64) {
+	r := &p.Rows[row]
+	r.Present |= 1 << column
+	p.values[r.cell+column] = bits
+}
+
+// SetText gives row's Text column its value.
+func (p *Points) SetText(row, column int, text string) {
+	p.texts = append(p.texts, text)
+	p.SetBits(row, column, uint64(len(p.texts)-1))
+}
+
+// Bits returns what SetBits stored; ok is false when the point has no such
+// value.
+func (p *Points) Bits(row, column int) (bits uint64, ok bool) {
+	r := &p.Rows[row]
+	return p.values[r.cell+column], r.Present&(1<<column) != 0
+}
+
+// Text returns what SetText stored; ok is false when the point has no such
+// value.
+func (p *Points) Text(row, column int) (text string, ok bool) {
+	bits, ok := p.Bits(row, column)
+	if !ok {
+		return "", false
+	}
+	return p.texts[bits], true
+}
+
+// Slice returns the points from index from up to but without to. They share
+// memory with p.
+func (p *Points) Slice(from, to int) *Points {
+	part := *p
+	part.Rows = p.Rows[from:to:to]
+	return &part
+}
+
+// TextField returns a track's text value.
+func TextField(text string) Field { return Field{Value: text} }
+
+// BigIntField returns a track's bigint value.
+func BigIntField(n int64) Field {
+	return Field{Value: string(binary.BigEndian.AppendUint64(nil, uint64(n)))}
+}
+
+// TimeOf returns the time that a number of Unix microseconds stands for, in
+// UTC.
+func TimeOf(microseconds int64) time.Time { return time.UnixMicro(microseconds).UTC() }
+
+// FloatOf returns the float whose bits SetBits stored.
+func FloatOf(bits uint64) float64 { return math.Float64frombits(bits) }
+
+// Place is the row's place in the order in which points were added.
+func (r *Row) Place() int { return r.cell }
+
+// LatBits and LonBits are the coordinates as they are stored, bit for bit.
+func (r *Row) LatBits() uint64 { return math.Float64bits(r.Lat) }
+
+// LonBits is the longitude as LatBits is the latitude.
+func (r *Row) LonBits() uint64 { return math.Float64bits(r.Lon) }

@@ -1,0 +1,43 @@
+package lane
+
+import (
+	"bytes"
+	"time"
+)
+
+// parseTimestamp reads an RFC 3339 time with its zone and returns it in Unix
+// microseconds; further digits of the fraction are cut off. A leap second,
+// 23:59:60 UTC, is the first second of the next day, as it is to PostgreSQL.
+func parseTimestamp(text []byte) (microseconds int64, reason string) {
+	const noZone = len("2006-01-02T15:04:05")
+	if len(text) < noZone {
+		return 0, "must be an RFC 3339 time such as 2026-07-14T12:30:05.25Z"
+	}
+	leap := false
+	var scratch [64]byte
+	if text[17] == '6' && text[18] == '0' && len(text) <= len(scratch) {
+		leap = true
+		text = append(scratch[:0], text...)
+		text[17], text[18] = '5', '9'
+	}
+	var at time.Time
+	if err := at.UnmarshalText(text); err != nil {
+		if hasNoZone(text) {
+			return 0, "must have a zone: end it with Z or an offset such as +02:00"
+		}
+		return 0, "must be an RFC 3339 time such as 2026-07-14T12:30:05.25Z"
+	}
+	if leap {
+		at = at.Add(time.Second)
+		if at.Unix()%86400 != 0 {
+			return 0, "must not have 60 seconds except in a leap second, at 23:59:60 UTC"
+		}
+	}
+	return at.UnixMicro(), ""
+}
+
+// hasNoZone tells whether text is an RFC 3339 time that lacks only its zone.
+func hasNoZone(text []byte) bool {
+	var at time.Time
+	return at.UnmarshalText(append(bytes.Clone(text), 'Z')) == nil
+}
