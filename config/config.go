@@ -1,0 +1,176 @@
+// Package config reads tracklane's settings from environment variables.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Config is everything that the API and the workers can be told. Make one with
+// Load; a Config that Load returned is valid in each field and as a whole.
+//
+// The tags drive parsing, validation and Describe: env and envDefault name the
+// variable and its default, min and max bound it, oneof lists its values,
+// format names a check of its own, secret keeps its value out of errors, and
+// help is its line in the help text.
+type Config struct {
+	// HTTPAddr is the address to listen on. Default ":8080".
+	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080" format:"address" help:"listen address"`
+
+	// DatabaseURL says where PostgreSQL 15+ or TimescaleDB is, as a URL or in
+	// keyword=value form. No default: it must be set.
+	DatabaseURL string `env:"DATABASE_URL,required" format:"database" secret:"true" help:"PostgreSQL 15+ or TimescaleDB"`
+
+	// DatabaseMaxConnections bounds the connections that one process opens to
+	// PostgreSQL. Default 10. It wins over a pool_max_conns in DatabaseURL.
+	DatabaseMaxConnections int `env:"DB_MAX_CONNECTIONS" envDefault:"10" min:"1" max:"10000" help:"PostgreSQL connections per process, at most"`
+
+	// Redis says where the queue is.
+	Redis Redis
+
+	// Production selects production defaults: the Redis host becomes "redis".
+	// Default false.
+	Production bool `env:"PROD" envDefault:"false" help:"production defaults"`
+
+	// LogLevel is the least severe level that is logged. Default info.
+	LogLevel slog.Level `env:"LOG_LEVEL" envDefault:"info" oneof:"debug info warn error" help:"least severe level that is logged"`
+
+	// LogFormat is "json" or "text". Default "json".
+	LogFormat string `env:"LOG_FORMAT" envDefault:"json" oneof:"json text" help:"format of log lines"`
+
+	// BatchMinPoints is the smallest batch task that a request is cut into, in
+	// points; smaller requests wait in a group to be coalesced. Default 500.
+	BatchMinPoints int `env:"BATCH_MIN_POINTS" envDefault:"500" min:"1" max:"10000" help:"smallest batch task made from one request, in points"`
+
+	// BatchMaxPoints is the largest batch task, in points. Default 1000. It is
+	// at least 2*BatchMinPoints-1, so that any number of points from
+	// BatchMinPoints up can be cut into tasks between the two.
+	BatchMaxPoints int `env:"BATCH_MAX_POINTS" envDefault:"1000" min:"1" max:"10000" help:"largest batch task, in points; at least 2 × BATCH_MIN_POINTS − 1"`
+
+	// GroupGracePeriod is how long a group waits for more points after its
+	// last one. Default 1s, which is also the least.
+	GroupGracePeriod time.Duration `env:"GROUP_GRACE_PERIOD" envDefault:"1s" min:"1s" help:"how long points wait for others to join them"`
+
+	// GroupMaxDelay is the longest that a point waits in a group that keeps
+	// growing. Default 2s; never less than GroupGracePeriod.
+	GroupMaxDelay time.Duration `env:"GROUP_MAX_DELAY" envDefault:"2s" min:"1s" help:"the longest that points wait to be coalesced; at least GROUP_GRACE_PERIOD"`
+
+	// MaxWaitingPoints is the backlog, in points, beyond which new points go
+	// straight to the database. Default 5000000.
+	MaxWaitingPoints int `env:"MAX_WAITING_POINTS" envDefault:"5000000" min:"1" help:"queued points beyond which new ones go straight to the database"`
+
+	// WorkerConcurrency is the number of batches that one worker process
+	// writes at the same time. Default 4.
+	WorkerConcurrency int `env:"WORKER_CONCURRENCY" envDefault:"4" min:"1" max:"1000" help:"batch processors per worker process"`
+
+	// Lanes holds the settings that each lane has for itself, by lane name.
+	// Load fills in every lane of package lane.
+	Lanes map[string]Lane `env:"-"`
+
+	// FlymasterSecret checks the key that a Flymaster device sends. Default
+	// empty: keys are not checked.
+	FlymasterSecret string `env:"FLYMASTER_SECRET" secret:"true" help:"checks the key that a Flymaster device sends; empty = not checked"`
+
+	// MigrateOnStart applies pending schema migrations when a process starts.
+	// Default true; safe with many processes at once.
+	MigrateOnStart bool `env:"MIGRATE_ON_START" envDefault:"true" help:"apply schema migrations at the start; safe with many processes at once"`
+
+	// ShutdownTimeout is how long a process that was told to stop may take to
+	// finish what is in flight. Default 30s.
+	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"30s" min:"1ms" help:"how long a stopping process may take to finish what is in flight"`
+
+	// AsynqmonReadOnly hides the buttons of the asynqmon web UI that change
+	// queues. Default false.
+	AsynqmonReadOnly bool `env:"ASYNQMON_READ_ONLY" envDefault:"false" help:"hide what changes queues in the asynqmon web UI"`
+
+	// DebugAddr is the address that serves pprof. Default empty: off.
+	DebugAddr string `env:"DEBUG_ADDR" format:"address" help:"listen address for pprof; empty = off"`
+}
+
+// Lane is what can be set for each lane: the variables are the names below
+// followed by an underscore and the lane's name, such as RETENTION_LIVE.
+type Lane struct {
+	// Weight is the lane's share of the workers when all queues are full. The
+	// default is the lane's own.
+	Weight int `env:"QUEUE_WEIGHT" min:"1" max:"1000" help:"share of the workers when all queues are full"`
+
+	// CompressAfter is the age at which TimescaleDB compresses chunks.
+	// Default 168h; 0 = never.
+	CompressAfter time.Duration `env:"COMPRESS_AFTER" envDefault:"168h" min:"0" help:"age at which TimescaleDB compresses chunks; 0 = never"`
+
+	// Retention is the age at which TimescaleDB drops chunks, and the points
+	// in them. Default 0 = never.
+	Retention time.Duration `env:"RETENTION" envDefault:"0" min:"0" help:"age at which TimescaleDB drops chunks; 0 = never"`
+}
+
+// Load reads a Config from environ, which has the form of os.Environ: of two
+// entries for one name the last counts. An empty value counts as unset, and
+// names that Describe does not list are ignored.
+//
+// The error is a single line that names the first wrong variable, its value
+// unless that is or may hold a secret, and what it accepts.
+func Load(environ []string) (Config, error) {
+	values := env.ToMap(environ)
+	for name, value := range values {
+		if name == "" || value == "" {
+			delete(values, name)
+		}
+	}
+	for _, variable := range variables() {
+		if err := variable.check(values[variable.Name]); err != nil {
+			return Config{}, err
+		}
+	}
+
+	var loaded Config
+	if err := env.ParseWithOptions(&loaded, env.Options{Environment: values}); err != nil {
+		return Config{}, fmt.Errorf("read configuration from the environment: %w", err)
+	}
+	var err error
+	if loaded.Lanes, err = loadLanes(values); err != nil {
+		return Config{}, err
+	}
+	if loaded.Production && values["REDIS_HOST"] == "" {
+		loaded.Redis.Host = productionRedisHost
+	}
+	if err := loaded.checkTogether(); err != nil {
+		return Config{}, err
+	}
+	return loaded, nil
+}
+
+// checkTogether finds values that are right alone and wrong beside another.
+func (c Config) checkTogether() error {
+	if least := 2*c.BatchMinPoints - 1; c.BatchMaxPoints < least {
+		return fmt.Errorf("BATCH_MAX_POINTS=\"%d\": must be at least %d (2 × BATCH_MIN_POINTS − 1), "+
+			"so that every request of BATCH_MIN_POINTS points or more can be cut into batches of the right size",
+			c.BatchMaxPoints, least)
+	}
+	if c.GroupMaxDelay < c.GroupGracePeriod {
+		return fmt.Errorf("GROUP_MAX_DELAY=%q: must be at least GROUP_GRACE_PERIOD, which is %s",
+			c.GroupMaxDelay, c.GroupGracePeriod)
+	}
+	return nil
+}
+
+// DatabasePool returns the settings for a connection pool of at most
+// DatabaseMaxConnections connections to DatabaseURL. The error never holds any
+// part of DatabaseURL.
+func (c Config) DatabasePool() (*pgxpool.Config, error) {
+	pool, err := pgxpool.ParseConfig(c.DatabaseURL)
+	if err != nil {
+		return nil, errDatabaseURL // pgx's own error may quote the password
+	}
+	pool.MaxConns = int32(c.DatabaseMaxConnections)
+	return pool, nil
+}
+
+var errDatabaseURL = errors.New("DATABASE_URL (value not shown): must be " + databaseForm)
+
+const databaseForm = "a PostgreSQL URL such as postgres://user:password@host:5432/database, " +
+	"special characters of the password percent-encoded"
