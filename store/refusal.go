@@ -1,0 +1,25 @@
+package store
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Refusal returns the database's error when it refused a statement for the
+// data in it: SQLSTATE class 22 (data exception) or 23 (integrity constraint
+// violation) but for a duplicate key. Writing the same data again cannot
+// succeed. It returns nil for every other error, such as a connection that
+// broke or a table that is not there yet, which may pass.
+func Refusal(err error) *pgconn.PgError {
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Code == pgerrcode.UniqueViolation {
+		return nil
+	}
+	if strings.HasPrefix(refused.Code, "22") || strings.HasPrefix(refused.Code, "23") {
+		return refused
+	}
+	return nil
+}

@@ -1,0 +1,219 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tracklane/lane"
+	"tracklane/metrics"
+)
+
+// Writer puts points into their lanes' tables. Any number of goroutines may
+// use one at the same time.
+type Writer struct {
+	pool     *pgxpool.Pool
+	recorder *metrics.Recorder
+
+	// maxPoints is how many points go into one statement.
+	maxPoints int
+
+	tables  map[*lane.Lane]*table
+	buffers sync.Pool // of *[]byte
+}
+
+// table is how one lane's points are written.
+type table struct {
+	encoder          encoder
+	copySQL          string
+	insertSQL        string
+	insertName       string
+	cleanUntilCopied atomic.Int32
+}
+
+// Result says what became of points that were written.
+type Result struct {
+	Inserted   int // new in the table
+	Duplicates int // in the table already, or twice in the same batch
+	Rejected   int // refused by the database, now in rejected_points
+}
+
+func (r *Result) add(other Result) {
+	r.Inserted += other.Inserted
+	r.Duplicates += other.Duplicates
+	r.Rejected += other.Rejected
+}
+
+const (
+	// copyMin is the fewest points for which COPY pays: below it a single
+	// INSERT is as fast and never has to be done again.
+	copyMin = 100
+
+	// insertsAfterDuplicate is how many batches without a duplicate a lane
+	// has to see, after one with some, before it is copied into again. A copy
+	// that meets a duplicate is work for nothing.
+	insertsAfterDuplicate = 8
+)
+
+// NewWriter returns a writer of at most maxPoints points a statement, which
+// tells recorder what it wrote.
+func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, recorder *metrics.Recorder) *Writer {
+	w := &Writer{pool: pool, recorder: recorder, maxPoints: maxPoints, tables: make(map[*lane.Lane]*table)}
+	w.buffers.New = func() any { return new([]byte) }
+	for _, l := range lanes {
+		w.tables[l] = &table{
+			encoder:    newEncoder(l),
+			copySQL:    copyStatement(l),
+			insertSQL:  insertStatement(l),
+			insertName: "insert_" + l.Table,
+		}
+	}
+	return w
+}
+
+// Write commits points in transactions of at most the writer's maxPoints rows,
+// each a single statement. It sorts points by key and may shorten the list.
+//
+// When it returns nil, every point is in its table, was there before, or is in
+// rejected_points because the database refused what it holds; taskID goes with
+// those. When it returns an error some points may be committed and some not;
+// writing all of them again is safe.
+func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
+	begun := time.Now()
+	result := Result{Duplicates: orderByKey(points)}
+	for from := 0; from < points.Len(); from += w.maxPoints {
+		part := points.Slice(from, min(from+w.maxPoints, points.Len()))
+		written, err := w.writeOrSplit(ctx, part, taskID)
+		result.add(written)
+		if err != nil {
+			w.recorder.WriteFailed(points.Lane)
+			return result, fmt.Errorf("write %d points to %s: %w", points.Len(), points.Lane.Table, err)
+		}
+	}
+	w.recorder.Written(points, result.Inserted, result.Duplicates, result.Rejected, time.Since(begun))
+	return result, nil
+}
+
+// writeOrSplit writes points in one statement. When the database refuses them
+// for what one of them holds, it halves the list until that one stands alone.
+func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
+	result, err := w.writeStatement(ctx, points)
+	refusal := Refusal(err)
+	switch {
+	case refusal == nil:
+		return result, err
+	case points.Len() == 1:
+		if err := w.rejectPoint(ctx, points, refusal, taskID); err != nil {
+			return Result{}, err
+		}
+		return Result{Rejected: 1}, nil
+	}
+	half := points.Len() / 2
+	result, err = w.writeOrSplit(ctx, points.Slice(0, half), taskID)
+	if err != nil {
+		return result, err
+	}
+	second, err := w.writeOrSplit(ctx, points.Slice(half, points.Len()), taskID)
+	result.add(second)
+	return result, err
+}
+
+// writeStatement copies points into the table. When one of them is there
+// already, or duplicates were seen lately, it inserts them instead.
+func (w *Writer) writeStatement(ctx context.Context, points *lane.Points) (Result, error) {
+	t := w.tables[points.Lane]
+	if points.Len() < copyMin || t.cleanUntilCopied.Load() > 0 {
+		return w.Insert(ctx, points)
+	}
+	err := w.copy(ctx, t, points)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == pgerrcode.UniqueViolation {
+		return w.Insert(ctx, points)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Inserted: points.Len()}, nil
+}
+
+func (w *Writer) copy(ctx context.Context, t *table, points *lane.Points) error {
+	buffer := w.buffers.Get().(*[]byte)
+	defer w.buffers.Put(buffer)
+	*buffer = t.encoder.appendCopy((*buffer)[:0], points)
+
+	connection, err := w.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("get a database connection: %w", err)
+	}
+	defer connection.Release()
+	if _, err := connection.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(*buffer), t.copySQL); err != nil {
+		return fmt.Errorf("copy: %w", err)
+	}
+	return nil
+}
+
+// Insert commits points in one statement with ON CONFLICT DO NOTHING, and
+// nothing else: no COPY, no cutting, no splitting. points must be ordered by
+// key or few.
+func (w *Writer) Insert(ctx context.Context, points *lane.Points) (Result, error) {
+	t := w.tables[points.Lane]
+	buffer := w.buffers.Get().(*[]byte)
+	defer w.buffers.Put(buffer)
+	*buffer = (*buffer)[:0]
+
+	ends := make([]int, len(t.encoder.columns))
+	for column := range ends {
+		*buffer = t.encoder.appendArray(*buffer, points, column)
+		ends[column] = len(*buffer)
+	}
+	parameters := make([][]byte, len(ends))
+	start := 0
+	for column, end := range ends {
+		parameters[column] = (*buffer)[start:end]
+		start = end
+	}
+
+	connection, err := w.pool.Acquire(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("get a database connection: %w", err)
+	}
+	defer connection.Release()
+	tag, err := t.execInsert(ctx, connection.Conn(), parameters)
+	if err != nil {
+		return Result{}, fmt.Errorf("insert: %w", err)
+	}
+	result := Result{Inserted: int(tag.RowsAffected())}
+	result.Duplicates = points.Len() - result.Inserted
+	t.remember(result)
+	return result, nil
+}
+
+func (t *table) execInsert(ctx context.Context, conn *pgx.Conn, parameters [][]byte) (pgconn.CommandTag, error) {
+	// The connection knows the statement's name after the first time.
+	if _, err := conn.Prepare(ctx, t.insertName, t.insertSQL); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	const binaryFormat = 1
+	read := conn.PgConn().ExecPrepared(ctx, t.insertName, parameters, []int16{binaryFormat}, nil).Read()
+	return read.CommandTag, read.Err
+}
+
+// remember notes whether duplicates come in on this table at present.
+func (t *table) remember(result Result) {
+	if result.Duplicates > 0 {
+		t.cleanUntilCopied.Store(insertsAfterDuplicate)
+		return
+	}
+	if left := t.cleanUntilCopied.Load(); left > 0 {
+		t.cleanUntilCopied.CompareAndSwap(left, left-1)
+	}
+}
