@@ -1,0 +1,97 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/sony/gobreaker/v2"
+)
+
+// ErrUnavailable is returned for points that were not sent to Redis because it
+// failed a moment ago.
+var ErrUnavailable = errors.New("Redis is not available")
+
+const (
+	// probeInterval is how often a Redis that failed is tried again.
+	probeInterval = 500 * time.Millisecond
+
+	probeKey      = "tracklane:probe"
+	probeLifetime = 10 * time.Second
+)
+
+// breaker keeps requests away from a Redis that failed. One failure opens it;
+// only a probe, never a request, finds out that Redis is back.
+type breaker struct {
+	circuit *gobreaker.CircuitBreaker[struct{}]
+	client  redis.UniversalClient
+	timeout time.Duration
+}
+
+func newBreaker(client redis.UniversalClient, timeout time.Duration, logger *slog.Logger) *breaker {
+	return &breaker{
+		client: client, timeout: timeout,
+		circuit: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+			Name:        "redis",
+			Timeout:     probeInterval,
+			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures > 0 },
+			OnStateChange: func(_ string, _, to gobreaker.State) {
+				switch to {
+				case gobreaker.StateOpen:
+					logger.Debug("Redis is left alone until the next probe")
+				case gobreaker.StateClosed:
+					logger.Info("Redis takes points again")
+				}
+			},
+		}),
+	}
+}
+
+// closed tells whether Redis is in use.
+func (b *breaker) closed() bool { return b.circuit.State() == gobreaker.StateClosed }
+
+// do calls write unless Redis failed a moment ago. An error of write opens the
+// breaker.
+func (b *breaker) do(write func() error) error {
+	if !b.closed() {
+		return ErrUnavailable
+	}
+	_, err := b.circuit.Execute(func() (struct{}, error) { return struct{}{}, write() })
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		return ErrUnavailable
+	}
+	return err
+}
+
+// run probes Redis while the breaker is not closed, until ctx ends.
+func (b *breaker) run(ctx context.Context) {
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if b.closed() {
+			continue
+		}
+		// An error is expected for as long as Redis is away; the request that
+		// met it first has logged it.
+		_, _ = b.circuit.Execute(func() (struct{}, error) { return struct{}{}, b.probe(ctx) })
+	}
+}
+
+// probe finds out whether Redis takes writes: one that is out of memory or a
+// replica answers a PING all the same.
+func (b *breaker) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	if err := b.client.Set(ctx, probeKey, 1, probeLifetime).Err(); err != nil {
+		return fmt.Errorf("probe Redis: %w", err)
+	}
+	return nil
+}

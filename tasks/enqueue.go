@@ -1,0 +1,139 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"tracklane/lane"
+)
+
+// Batching says how points are cut into batch tasks and coalesced.
+type Batching struct {
+	MinPoints, MaxPoints  int // of a batch task; MaxPoints >= 2*MinPoints-1
+	GracePeriod, MaxDelay time.Duration
+}
+
+// The types of task, behind the lane's name and a colon.
+const (
+	smallTask = "points" // waits in an aggregation group
+	batchTask = "batch"  // is written as it is
+)
+
+func taskType(l *lane.Lane, kind string) string { return l.Name + ":" + kind }
+
+// taskTimeout bounds one try of a task.
+const taskTimeout = 2 * time.Minute
+
+// taskOptions keeps a task alive until it is written: failures that a task is
+// not to blame for do not count, and no others exist.
+func taskOptions() []asynq.Option {
+	return []asynq.Option{asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout)}
+}
+
+// Enqueuer puts points into the lanes' queues. Any number of goroutines may
+// use one at the same time.
+type Enqueuer struct {
+	client   *asynq.Client
+	breaker  *breaker
+	batching Batching
+	timeout  time.Duration
+	logger   *slog.Logger
+	doors    map[*lane.Lane]*door
+}
+
+// NewEnqueuer returns an enqueuer that gives Redis at most timeout to take the
+// points of a request.
+func NewEnqueuer(connections *Connections, lanes []*lane.Lane, batching Batching, timeout time.Duration, logger *slog.Logger) *Enqueuer {
+	e := &Enqueuer{
+		client:   asynq.NewClientFromRedisClient(connections.Enqueue),
+		breaker:  newBreaker(connections.Enqueue, timeout, logger),
+		batching: batching,
+		timeout:  timeout,
+		logger:   logger,
+		doors:    make(map[*lane.Lane]*door),
+	}
+	for _, l := range lanes {
+		e.doors[l] = newDoor(e, l)
+	}
+	return e
+}
+
+// Run looks after a Redis that failed until ctx ends. Without it, points go
+// past Redis for good after the first failure.
+func (e *Enqueuer) Run(ctx context.Context) { e.breaker.run(ctx) }
+
+// Available tells whether the next points will be sent to Redis.
+func (e *Enqueuer) Available() bool { return e.breaker.closed() }
+
+// Enqueue returns nil when Redis has acknowledged the write of all points. It
+// returns an error, ErrUnavailable at once, when that did not happen within
+// the timeout; some or all of the points may be queued even so, and writing
+// them again is harmless.
+func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
+	if !e.breaker.closed() {
+		return ErrUnavailable
+	}
+	if points.Len() < e.batching.MinPoints {
+		return e.doors[points.Lane].pass(Encode(nil, points), points.Len())
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
+	defer cancel()
+	return e.write(func() error { return e.enqueueCut(ctx, points) })
+}
+
+// write lets the breaker watch a write, and logs its failure.
+func (e *Enqueuer) write(write func() error) error {
+	err := e.breaker.do(write)
+	if err != nil && err != ErrUnavailable {
+		e.logger.Error("Redis did not take points; they go straight to the database", "error", err)
+	}
+	return err
+}
+
+// enqueueCut enqueues the points of a large request as batch tasks.
+func (e *Enqueuer) enqueueCut(ctx context.Context, points *lane.Points) error {
+	from := 0
+	for _, size := range cut(points.Len(), e.batching.MaxPoints) {
+		part := points.Slice(from, from+size)
+		if err := e.enqueueBatch(ctx, points.Lane, Encode(nil, part)); err != nil {
+			return err
+		}
+		from += size
+	}
+	return nil
+}
+
+func (e *Enqueuer) enqueueBatch(ctx context.Context, l *lane.Lane, payload []byte) error {
+	task := asynq.NewTask(taskType(l, batchTask), payload, taskOptions()...)
+	if _, err := e.client.EnqueueContext(ctx, task, asynq.Queue(l.Name)); err != nil {
+		return fmt.Errorf("enqueue a batch of the lane %s: %w", l.Name, err)
+	}
+	return nil
+}
+
+func (e *Enqueuer) enqueueSmall(ctx context.Context, l *lane.Lane, group string, payload []byte) error {
+	task := asynq.NewTask(taskType(l, smallTask), payload, taskOptions()...)
+	if _, err := e.client.EnqueueContext(ctx, task, asynq.Queue(l.Name), asynq.Group(group)); err != nil {
+		return fmt.Errorf("enqueue points of the lane %s: %w", l.Name, err)
+	}
+	return nil
+}
+
+// cut divides points into as few parts of at most limit as can be, as even as
+// can be: 1,001 points with a limit of 1,000 are 501 and 500.
+func cut(points, limit int) []int {
+	parts := (points + limit - 1) / limit
+	sizes := make([]int, parts)
+	for i := range sizes {
+		sizes[i] = points / parts
+		if i < points%parts {
+			sizes[i]++
+		}
+	}
+	return sizes
+}

@@ -1,0 +1,132 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"tracklane/lane"
+	"tracklane/store"
+)
+
+// handler writes the points of one task. It serves tasks of both kinds: an
+// operator may run a task of a group on its own.
+type handler struct {
+	lanes    map[string]*lane.Lane
+	writer   *store.Writer
+	stopping <-chan struct{} // closed when the worker is to stop
+	logger   *slog.Logger
+}
+
+// errStopping hands a task back that was not written before the worker had to
+// stop.
+var errStopping = errors.New("the worker is stopping")
+
+const (
+	// patience is how long a task stays with its worker while the database is
+	// away. Its worker meanwhile takes no other, so the queues are not spun
+	// through for nothing.
+	patience = 15 * time.Second
+
+	// writeTimeout bounds one write, so that a silent database cannot hold a
+	// worker for good.
+	writeTimeout = 30 * time.Second
+
+	firstPause = 100 * time.Millisecond
+	maxPause   = 2 * time.Second
+)
+
+// ProcessTask implements asynq.Handler. It returns nil when each point of the
+// task is in its table or in rejected_points.
+func (h *handler) ProcessTask(ctx context.Context, task *asynq.Task) error {
+	begun := time.Now()
+	taskID, _ := asynq.GetTaskID(ctx)
+	name, _, _ := strings.Cut(task.Type(), ":")
+	logger := h.logger.With("lane", name, "task_id", taskID)
+
+	l := h.lanes[name]
+	if l == nil {
+		err := fmt.Errorf("the task type %q belongs to no lane", task.Type())
+		logger.Error("a task was not written", "error", err)
+		return err
+	}
+	points, unreadable := Decode(l, task.Payload())
+	var result store.Result
+	size := 0
+	write := func(ctx context.Context) error {
+		return h.writer.RejectPayload(ctx, l, task.Payload(), unreadable, taskID)
+	}
+	if unreadable == nil {
+		size = points.Len()
+		write = func(ctx context.Context) (err error) {
+			result, err = h.writer.Write(ctx, points, taskID)
+			return err
+		}
+	}
+	if err := h.persist(ctx, write); err != nil {
+		logger.Error("a batch was not written and will be tried again", "points", size, "error", err)
+		return err
+	}
+	switch {
+	case unreadable != nil:
+		logger.Error("a payload cannot be read; it is kept in rejected_points",
+			"bytes", len(task.Payload()), "error", unreadable)
+	case result.Rejected > 0:
+		logger.Error("the database refused points; they are kept in rejected_points",
+			"points", size, "rejected", result.Rejected, "request_ids", requestIDs(points))
+	}
+	if logger.Enabled(ctx, slog.LevelDebug) && unreadable == nil {
+		logger.Debug("wrote a batch", "points", size, "inserted", result.Inserted,
+			"duplicates", result.Duplicates, "duration", time.Since(begun), "request_ids", requestIDs(points))
+	}
+	return nil
+}
+
+// persist repeats write until it succeeds, patience is at an end, or the worker
+// is to stop.
+func (h *handler) persist(ctx context.Context, write func(context.Context) error) error {
+	giveUp := time.Now().Add(patience)
+	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+		err := writeOnce(ctx, write)
+		if err == nil || time.Now().After(giveUp) || ctx.Err() != nil {
+			return err
+		}
+		timer := time.NewTimer(pause/2 + rand.N(pause))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return err
+		case <-h.stopping:
+			timer.Stop()
+			return fmt.Errorf("%w: %w", errStopping, err)
+		}
+	}
+}
+
+func writeOnce(ctx context.Context, write func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	return write(ctx)
+}
+
+// maxLoggedRequests bounds a log line.
+const maxLoggedRequests = 20
+
+// requestIDs lists the requests that the points came with.
+func requestIDs(points *lane.Points) []string {
+	var ids []string
+	for _, track := range points.Tracks {
+		if len(ids) == maxLoggedRequests {
+			return append(ids, fmt.Sprintf("and %d more", len(points.Tracks)-maxLoggedRequests))
+		}
+		ids = append(ids, track.RequestID)
+	}
+	return ids
+}

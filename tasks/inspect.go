@@ -1,0 +1,105 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
+
+	"tracklane/lane"
+)
+
+// Inspector looks at Redis and the queues in it. Any number of goroutines may
+// use one at the same time. Its methods return within a second or so, whatever
+// Redis does.
+type Inspector struct {
+	client    redis.UniversalClient
+	inspector *asynq.Inspector
+	lanes     []*lane.Lane
+}
+
+// NewInspector returns an inspector of the lanes' queues.
+func NewInspector(connections *Connections, lanes []*lane.Lane) *Inspector {
+	return &Inspector{
+		client:    connections.Inspect,
+		inspector: asynq.NewInspectorFromRedisClient(connections.Inspect),
+		lanes:     lanes,
+	}
+}
+
+// Redis is what is known of the Redis server.
+type Redis struct {
+	Connected       bool
+	Version         string
+	UsedMemory      int64 // bytes
+	MaxMemory       int64 // bytes; 0 is no limit
+	MaxMemoryPolicy string
+	AppendOnly      bool // writes are kept in an append-only file
+	Latency         time.Duration
+}
+
+// Redis asks the server how it is. A server that does not answer is not
+// connected.
+func (i *Inspector) Redis(ctx context.Context) Redis {
+	begun := time.Now()
+	text, err := i.client.Info(ctx, "server", "memory", "persistence").Result()
+	if err != nil {
+		// An old or an embedded server may know fewer sections.
+		if err = i.client.Ping(ctx).Err(); err != nil {
+			return Redis{}
+		}
+	}
+	answer := Redis{Connected: true, Latency: time.Since(begun)}
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		switch name {
+		case "redis_version":
+			answer.Version = value
+		case "used_memory":
+			answer.UsedMemory, _ = strconv.ParseInt(value, 10, 64) // a number, or not known
+		case "maxmemory":
+			answer.MaxMemory, _ = strconv.ParseInt(value, 10, 64)
+		case "maxmemory_policy":
+			answer.MaxMemoryPolicy = value
+		case "aof_enabled":
+			answer.AppendOnly = value == "1"
+		}
+	}
+	return answer
+}
+
+// Queues returns what asynq knows of each lane's queue, in the order of the
+// lanes. A queue that nothing was ever put in is empty.
+func (i *Inspector) Queues() ([]*asynq.QueueInfo, error) {
+	infos := make([]*asynq.QueueInfo, len(i.lanes))
+	var group errgroup.Group
+	for at, l := range i.lanes {
+		group.Go(func() error {
+			info, err := i.inspector.GetQueueInfo(l.Name)
+			if errors.Is(err, asynq.ErrQueueNotFound) {
+				info, err = &asynq.QueueInfo{Queue: l.Name}, nil
+			}
+			if err != nil {
+				return fmt.Errorf("inspect the queue %s: %w", l.Name, err)
+			}
+			infos[at] = info
+			return nil
+		})
+	}
+	return infos, group.Wait()
+}
+
+// Processors lists the worker processes that are alive.
+func (i *Inspector) Processors() ([]*asynq.ServerInfo, error) {
+	servers, err := i.inspector.Servers()
+	if err != nil {
+		return nil, fmt.Errorf("list the worker processes: %w", err)
+	}
+	return servers, nil
+}

@@ -1,0 +1,103 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// Connections are the pools through which a process talks to Redis, one for
+// each way of waiting: a request gives up soon, a worker is patient, and who
+// looks at the queues must not take connections from either.
+type Connections struct {
+	Enqueue redis.UniversalClient
+	Work    redis.UniversalClient
+	Inspect redis.UniversalClient
+}
+
+const (
+	// workTimeout is how long a worker waits for Redis's answer. A command
+	// given up may have been carried out, and a task it took off the queue then
+	// waits for its lease to run out.
+	workTimeout = 10 * time.Second
+
+	// inspectTimeout keeps what operators look at within a second.
+	inspectTimeout = 700 * time.Millisecond
+
+	// errorPause is how long a worker's command that could not reach Redis
+	// takes at the least: asynq repeats such a command at once, and would keep
+	// a core busy while Redis is away.
+	errorPause = 250 * time.Millisecond
+)
+
+// Connect makes the pools for the server that options name, of together about
+// maxConnections connections. It does not connect: each command does that for
+// itself, and fails as long as Redis is away. A command of Enqueue or Inspect
+// ends when its context does, and on its own after timeout or inspectTimeout.
+func Connect(options redis.UniversalOptions, maxConnections int, timeout time.Duration) *Connections {
+	options.MaxRetries = -1   // what to do after a failure is decided by the caller
+	options.DialerRetries = 1 // likewise
+	options.PipelinePoolSize = -1
+	options.ContextTimeoutEnabled = true
+	options.PoolSize = max(1, maxConnections/3)
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
+	pool := func(timeout time.Duration) redis.UniversalClient {
+		own := options
+		own.DialTimeout, own.ReadTimeout, own.WriteTimeout, own.PoolTimeout = timeout, timeout, timeout, timeout
+		return redis.NewUniversalClient(&own)
+	}
+	connections := &Connections{Enqueue: pool(timeout), Work: pool(workTimeout), Inspect: pool(inspectTimeout)}
+	connections.Work.AddHook(pauseOnError{})
+	return connections
+}
+
+// Close closes the pools.
+func (c *Connections) Close() error {
+	return errors.Join(c.Enqueue.Close(), c.Work.Close(), c.Inspect.Close())
+}
+
+// pauseOnError makes each command that could not reach Redis take errorPause.
+type pauseOnError struct{}
+
+func (pauseOnError) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (pauseOnError) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (pauseOnError) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, command redis.Cmder) error {
+		err := next(ctx, command)
+		var answer redis.Error
+		if err == nil || errors.As(err, &answer) && !unready(answer) {
+			return err
+		}
+		pause := time.NewTimer(errorPause)
+		defer pause.Stop()
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		return err
+	}
+}
+
+// unready tells whether Redis answers that it cannot work at present.
+func unready(answer redis.Error) bool {
+	for _, prefix := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF"} {
+		if redis.HasErrorPrefix(answer, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// asRedisConnOpt lets a pool serve what asks for asynq's own options.
+type sharedClient struct{ redis.UniversalClient }
+
+// MakeRedisClient implements asynq.RedisConnOpt.
+func (c sharedClient) MakeRedisClient() any { return c.UniversalClient }
