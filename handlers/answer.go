@@ -1,0 +1,103 @@
+package handlers
+
+import (
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"tracklane/lane"
+)
+
+// acceptance is the answer to a request whose points were taken.
+type acceptance struct {
+	status  string // queued or stored
+	points  int
+	decoded *lane.Decoded
+
+	direct               bool // the next two are part of the answer
+	inserted, duplicates int
+}
+
+func (a acceptance) send(c *gin.Context, l *lane.Lane, code int) {
+	if l.PlainText && !acceptsJSON(c.Request) {
+		sendPlain(c, code, "OK\n")
+		return
+	}
+	c.Data(code, "application/json; charset=utf-8", a.appendJSON(make([]byte, 0, 160)))
+}
+
+// appendJSON writes the answer by hand: 0.1 instead of 0.9 microseconds a
+// request with encoding/json.
+func (a acceptance) appendJSON(b []byte) []byte {
+	b = append(b, `{"status":"`...)
+	b = append(b, a.status...)
+	b = append(b, `","points":`...)
+	b = strconv.AppendInt(b, int64(a.points), 10)
+	if a.direct {
+		b = append(b, `,"inserted":`...)
+		b = strconv.AppendInt(b, int64(a.inserted), 10)
+		b = append(b, `,"duplicates":`...)
+		b = strconv.AppendInt(b, int64(a.duplicates), 10)
+	}
+	if a.decoded.FlightUUID != "" {
+		b = append(b, `,"flight_uuid":"`...)
+		b = append(b, a.decoded.FlightUUID...)
+		b = append(b, '"')
+	}
+	b = append(b, `,"rejected":`...)
+	b = append(b, rejectedJSON(a.decoded.Rejected)...)
+	b = append(b, `,"rejected_total":`...)
+	b = strconv.AppendInt(b, int64(a.decoded.RejectedTotal), 10)
+	return append(b, '}', '\n')
+}
+
+func rejectedJSON(rejected []lane.Rejection) []byte {
+	if len(rejected) == 0 {
+		return []byte("[]")
+	}
+	list, err := json.Marshal(rejected)
+	if err != nil { // numbers and strings always marshal
+		return []byte("[]")
+	}
+	return list
+}
+
+// problem is an error as the client sees it: application/problem+json, as RFC
+// 9457 defines it, with the rejected points as an extension.
+type problem struct {
+	Title         string           `json:"title"`
+	Status        int              `json:"status"`
+	Detail        string           `json:"detail,omitempty"`
+	Rejected      []lane.Rejection `json:"rejected,omitempty"`
+	RejectedTotal int              `json:"rejected_total,omitempty"`
+}
+
+// send answers with the problem. l is the lane posted to, or nil elsewhere.
+func (p *problem) send(c *gin.Context, l *lane.Lane) {
+	if p.Status == http.StatusServiceUnavailable {
+		c.Header("Retry-After", retryAfter)
+	}
+	if l != nil && l.PlainText && !acceptsJSON(c.Request) {
+		sendPlain(c, p.Status, "NOK\n")
+		return
+	}
+	text, err := json.Marshal(p)
+	if err != nil { // numbers and strings always marshal
+		text = []byte("{}")
+	}
+	c.Data(p.Status, "application/problem+json", append(text, '\n'))
+	c.Abort()
+}
+
+func sendPlain(c *gin.Context, code int, text string) {
+	c.Data(code, "text/plain; charset=utf-8", []byte(text))
+	c.Abort()
+}
+
+// acceptsJSON tells whether a client asked for JSON by name.
+func acceptsJSON(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "application/json")
+}

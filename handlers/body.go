@@ -1,0 +1,125 @@
+package handlers
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+
+	"tracklane/lane"
+)
+
+// body is a request's body in memory. release gives the memory to the next
+// request.
+type body struct {
+	*bytes.Buffer
+	pool *sync.Pool
+}
+
+// maxPooledBody keeps a rare large body from being held on to for good.
+const maxPooledBody = 1 << 20
+
+func (b body) release() {
+	if b.Cap() <= maxPooledBody {
+		b.Reset()
+		b.pool.Put(b.Buffer)
+	}
+}
+
+// readBody reads what a client posted to a lane, up to the lane's limit.
+func (s *server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
+	mediaType, parameters, problem := contentType(c.Request, l)
+	if problem != nil {
+		return body{}, problem
+	}
+	if c.Request.ContentLength > l.MaxBody {
+		return body{}, tooLarge(l)
+	}
+	source := io.Reader(http.MaxBytesReader(c.Writer, c.Request.Body, l.MaxBody))
+	if mediaType == "multipart/form-data" {
+		part, problem := filePart(source, parameters["boundary"])
+		if problem != nil {
+			return body{}, problem
+		}
+		source = part
+	}
+	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies}
+	if n := c.Request.ContentLength; n > 0 {
+		b.Grow(int(min(n, maxPooledBody)) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(source); err != nil {
+		b.release()
+		return body{}, readProblem(err, l)
+	}
+	return b, nil
+}
+
+// contentType returns the request's media type, or a problem when the lane
+// does not take it.
+func contentType(r *http.Request, l *lane.Lane) (string, map[string]string, *problem) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return "", nil, &problem{
+			Status: http.StatusUnsupportedMediaType, Title: "Wrong content encoding",
+			Detail: "The body must not be compressed.",
+		}
+	}
+	header := r.Header.Get("Content-Type")
+	if header == "" || header == "application/json" && l.ContentTypes[0] == header {
+		return header, nil, nil
+	}
+	mediaType, parameters, err := mime.ParseMediaType(header)
+	if err == nil {
+		for _, taken := range l.ContentTypes {
+			family, isFamily := strings.CutSuffix(taken, "*")
+			if mediaType == taken || isFamily && strings.HasPrefix(mediaType, family) {
+				return mediaType, parameters, nil
+			}
+		}
+	}
+	return "", nil, &problem{
+		Status: http.StatusUnsupportedMediaType, Title: "Wrong content type",
+		Detail: fmt.Sprintf("Send the body as %s.", strings.Join(l.ContentTypes, ", ")),
+	}
+}
+
+// filePart returns the part of a multipart form that is named "file".
+func filePart(source io.Reader, boundary string) (io.Reader, *problem) {
+	form := multipart.NewReader(source, boundary)
+	for {
+		part, err := form.NextPart()
+		if err != nil {
+			return nil, &problem{
+				Status: http.StatusBadRequest, Title: "Malformed body",
+				Detail: `The form has no part named "file".`,
+			}
+		}
+		if part.FormName() == "file" {
+			return part, nil
+		}
+	}
+}
+
+func readProblem(err error, l *lane.Lane) *problem {
+	var limit *http.MaxBytesError
+	if errors.As(err, &limit) {
+		return tooLarge(l)
+	}
+	return &problem{
+		Status: http.StatusBadRequest, Title: "Malformed body",
+		Detail: "The body ended before it was complete; send it again.",
+	}
+}
+
+func tooLarge(l *lane.Lane) *problem {
+	return &problem{
+		Status: http.StatusRequestEntityTooLarge, Title: "Body too large",
+		Detail: fmt.Sprintf("A body must not exceed %d bytes; send the points in several requests.", l.MaxBody),
+	}
+}

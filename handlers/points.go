@@ -1,0 +1,104 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"tracklane/lane"
+	"tracklane/metrics"
+)
+
+// directTimeout bounds the writing of one request's points straight into the
+// database.
+const directTimeout = 5 * time.Second
+
+// retryAfter is what a client is told to wait when nothing takes its points,
+// in seconds.
+const retryAfter = "5"
+
+// postPoints answers the posts of one lane.
+func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		received := time.Now()
+		defer func() { s.recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
+		requestID := requestID(c)
+		body, problem := s.readBody(c, l)
+		if problem != nil {
+			problem.send(c, l)
+			return
+		}
+		decoded, err := l.Decode(body.Bytes(), lane.DecodeOptions{
+			Now: received, RequestID: requestID, FlymasterSecret: s.options.FlymasterSecret,
+		})
+		body.release()
+		if err != nil {
+			decodeProblem(err).send(c, l)
+			return
+		}
+		if decoded.RejectedTotal > 0 {
+			s.recorder.Rejected(l, decoded.RejectedTotal)
+		}
+		if decoded.Points.Len() == 0 {
+			unusable(decoded).send(c, l)
+			return
+		}
+		s.take(c, l, decoded)
+	}
+}
+
+// take puts points into Redis or, when Redis does not take them, straight into
+// the database.
+func (s *server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
+	points := decoded.Points.Len()
+	if err := s.enqueuer.Enqueue(c.Request.Context(), decoded.Points); err == nil {
+		s.recorder.Accepted(l, metrics.Queue, points)
+		acceptance{status: "queued", points: points, decoded: &decoded}.send(c, l, http.StatusAccepted)
+		return
+	}
+	// The client's going away must not stop a write that has begun.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), directTimeout)
+	defer cancel()
+	result, err := s.writer.Write(ctx, decoded.Points, "")
+	if err != nil {
+		s.logger.Error("neither Redis nor the database took points",
+			"lane", l.Name, "points", points, "request_id", requestID(c), "error", err)
+		unavailable().send(c, l)
+		return
+	}
+	s.recorder.Accepted(l, metrics.Direct, points)
+	acceptance{
+		status: "stored", points: points, decoded: &decoded,
+		inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
+	}.send(c, l, http.StatusCreated)
+}
+
+func decodeProblem(err error) *problem {
+	var forbidden *lane.ForbiddenError
+	if errors.As(err, &forbidden) {
+		return &problem{Status: http.StatusForbidden, Title: "Not allowed", Detail: forbidden.Reason}
+	}
+	return &problem{Status: http.StatusBadRequest, Title: "Malformed body", Detail: err.Error()}
+}
+
+func unusable(decoded lane.Decoded) *problem {
+	p := &problem{
+		Status: http.StatusUnprocessableEntity, Title: "No usable point",
+		Detail:   "The request holds no points.",
+		Rejected: decoded.Rejected, RejectedTotal: decoded.RejectedTotal,
+	}
+	if p.RejectedTotal > 0 {
+		p.Detail = `No point of this request can be stored; "rejected" says why.`
+	}
+	return p
+}
+
+func unavailable() *problem {
+	return &problem{
+		Status: http.StatusServiceUnavailable, Title: "Points cannot be taken now",
+		Detail: "Nothing of this request is certain to be stored. Send all of it again after the time in Retry-After.",
+	}
+}
