@@ -1,0 +1,264 @@
+// Package deploy holds what goes with compose.yaml, and its tests.
+package deploy
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/template"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/config"
+)
+
+const composeFile = "../compose.yaml"
+
+var passwords = []string{"POSTGRES_PASSWORD=thermal", "REDIS_PASSWORD=glide"}
+
+// The variables that compose.yaml leaves out, since REDIS_PASSWORD and PROD
+// say what is to be said of the Redis that it starts.
+var leftOut = []string{"REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_USERNAME"}
+
+func load(t *testing.T, options ...cli.ProjectOptionsFn) *types.Project {
+	t.Helper()
+	project, err := tryLoad(t.Context(), options...)
+	require.NoError(t, err)
+	return project
+}
+
+func tryLoad(ctx context.Context, options ...cli.ProjectOptionsFn) (*types.Project, error) {
+	prepared, err := cli.NewProjectOptions([]string{composeFile}, options...)
+	if err != nil {
+		return nil, err
+	}
+	return prepared.LoadProject(ctx)
+}
+
+// environ is what a container of service has in its environment.
+func environ(service types.ServiceConfig) []string {
+	var entries []string
+	for name, value := range service.Environment {
+		if value != nil {
+			entries = append(entries, name+"="+*value)
+		}
+	}
+	return entries
+}
+
+func TestComposeStartsTheServicesInOrder(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords))
+
+	const (
+		healthy   = types.ServiceConditionHealthy
+		completed = types.ServiceConditionCompletedSuccessfully
+	)
+	want := map[string]map[string]string{
+		"timescaledb": {},
+		"redis":       {},
+		"migrate":     {"timescaledb": healthy},
+		"api":         {"migrate": completed, "timescaledb": healthy, "redis": healthy},
+		"worker":      {"migrate": completed, "timescaledb": healthy, "redis": healthy},
+	}
+	got := make(map[string]map[string]string)
+	for name, service := range project.Services {
+		got[name] = make(map[string]string)
+		for other, dependency := range service.DependsOn {
+			got[name][other] = dependency.Condition
+			assert.True(t, dependency.Required, name)
+		}
+	}
+	assert.Equal(t, want, got)
+}
+
+func TestComposeRunsTracklaneInThreeServices(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords))
+	for name, command := range map[string]types.ShellCommand{
+		"migrate": {"migrate", "up"},
+		"api":     {"api"},
+		"worker":  {"worker"},
+	} {
+		service := project.Services[name]
+		assert.Equal(t, command, service.Command, name)
+		assert.Equal(t, "tracklane", service.Image, name)
+		require.NotNil(t, service.Build, name)
+		assert.FileExists(t, filepath.Join(service.Build.Context, service.Build.Dockerfile), name)
+	}
+}
+
+func TestComposeKeepsTheLongRunningServicesRunning(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords))
+	for _, name := range []string{"timescaledb", "redis", "api", "worker"} {
+		service := project.Services[name]
+		assert.Equal(t, types.RestartPolicyUnlessStopped, service.Restart, name)
+		require.NotNil(t, service.HealthCheck, name)
+		assert.False(t, service.HealthCheck.Disable, name)
+		assert.Contains(t, []string{"CMD", "CMD-SHELL"}, service.HealthCheck.Test[0], name)
+	}
+	for _, name := range []string{"api", "worker"} {
+		// The image has no shell that could run CMD-SHELL.
+		assert.Equal(t, types.HealthCheckTest{"CMD", "/tracklane", "healthcheck"}, project.Services[name].HealthCheck.Test, name)
+	}
+	assert.True(t, strings.HasPrefix(project.Services["migrate"].Restart, types.RestartPolicyOnFailure))
+}
+
+func TestComposeCanRunManyWorkers(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords))
+	worker := project.Services["worker"]
+	assert.Empty(t, worker.ContainerName)
+	assert.Empty(t, worker.Ports)
+}
+
+func TestComposeKeepsDataInNamedVolumes(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords))
+	for name, target := range map[string]string{
+		"timescaledb": "/var/lib/postgresql/data",
+		"redis":       "/data",
+	} {
+		mounts := project.Services[name].Volumes
+		require.Len(t, mounts, 1, name)
+		assert.Equal(t, types.VolumeTypeVolume, mounts[0].Type, name)
+		assert.Equal(t, target, mounts[0].Target, name)
+		assert.Contains(t, project.Volumes, mounts[0].Source, name)
+	}
+}
+
+func TestComposeStartsRedisSoThatNoAcknowledgedPointIsDropped(t *testing.T) {
+	redis := load(t, cli.WithEnv(passwords)).Services["redis"]
+	assert.Equal(t, "redis:8", redis.Image)
+
+	settings := make(map[string]string)
+	for pair := range slices.Chunk(redis.Command[1:], 2) {
+		require.Len(t, pair, 2)
+		settings[pair[0]] = pair[1]
+	}
+	assert.Equal(t, map[string]string{
+		"--requirepass":      "glide",
+		"--appendonly":       "yes",
+		"--appendfsync":      "everysec",
+		"--save":             "",
+		"--maxmemory":        "2gb",
+		"--maxmemory-policy": "noeviction",
+	}, settings)
+}
+
+func TestComposePinsTimescaleDB(t *testing.T) {
+	assert.Regexp(t, `^timescale/timescaledb:2\.\d+\.\d+-pg17$`, load(t, cli.WithEnv(passwords)).Services["timescaledb"].Image)
+}
+
+func TestComposeSetsVariablesThatTheProgramReads(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords))
+	var expected []string
+	for _, variable := range config.Describe() {
+		if !slices.Contains(leftOut, variable.Name) {
+			expected = append(expected, variable.Name)
+		}
+	}
+	for _, name := range []string{"migrate", "api", "worker"} {
+		assert.ElementsMatch(t, expected, slices.Collect(maps.Keys(project.Services[name].Environment)), name)
+	}
+}
+
+func TestComposeConnectsTracklaneToItsServices(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords))
+	for _, name := range []string{"migrate", "api", "worker"} {
+		service := project.Services[name]
+		loaded, err := config.Load(environ(service))
+		require.NoError(t, err, name)
+
+		pool, err := loaded.DatabasePool()
+		require.NoError(t, err, name)
+		database := project.Services["timescaledb"].Environment
+		assert.Equal(t, "timescaledb", pool.ConnConfig.Host, name)
+		assert.Equal(t, *database["POSTGRES_USER"], pool.ConnConfig.User, name)
+		assert.Equal(t, *database["POSTGRES_PASSWORD"], pool.ConnConfig.Password, name)
+		assert.Equal(t, *database["POSTGRES_DB"], pool.ConnConfig.Database, name)
+
+		redis, err := loaded.Redis.Options()
+		require.NoError(t, err, name)
+		assert.Equal(t, []string{"redis:6379"}, redis.Addrs, name)
+		assert.Equal(t, "glide", redis.Password, name)
+
+		assert.False(t, loaded.MigrateOnStart, name)
+	}
+}
+
+func TestComposePublishesTheAddressThatTheAPIListensOn(t *testing.T) {
+	api := load(t, cli.WithEnv(passwords)).Services["api"]
+	loaded, err := config.Load(environ(api))
+	require.NoError(t, err)
+	require.Len(t, api.Ports, 1)
+	assert.Equal(t, ":8080", loaded.HTTPAddr)
+	assert.Equal(t, uint32(8080), api.Ports[0].Target)
+}
+
+func TestComposeWaitsLongerThanTracklaneTakesToStop(t *testing.T) {
+	// Even when the environment asks for more.
+	project := load(t, cli.WithEnv(append([]string{"SHUTDOWN_TIMEOUT=10m"}, passwords...)))
+	for _, name := range []string{"api", "worker"} {
+		service := project.Services[name]
+		loaded, err := config.Load(environ(service))
+		require.NoError(t, err)
+		require.NotNil(t, service.StopGracePeriod, name)
+		assert.Greater(t, time.Duration(*service.StopGracePeriod), loaded.ShutdownTimeout, name)
+	}
+}
+
+func TestComposeAsksForThePasswords(t *testing.T) {
+	for _, given := range passwords {
+		_, err := tryLoad(t.Context(), cli.WithEnv([]string{given}))
+		assert.ErrorContains(t, err, "set it in .env")
+	}
+}
+
+// With the example's two passwords filled in and each of its defaults spelled
+// out, compose runs what it runs with the passwords alone.
+func TestTheExampleFileServesCompose(t *testing.T) {
+	example, err := os.ReadFile("../.env.example")
+	require.NoError(t, err)
+	text := string(example)
+	for _, variable := range config.Describe() {
+		text = strings.ReplaceAll(text, "\n# "+variable.Name+"=", "\n"+variable.Name+"=")
+	}
+	for _, entry := range passwords {
+		name, _, _ := strings.Cut(entry, "=")
+		require.Contains(t, text, "\n"+name+"=\n")
+		text = strings.Replace(text, "\n"+name+"=\n", "\n"+entry+"\n", 1)
+	}
+	path := filepath.Join(t.TempDir(), ".env")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+
+	spelledOut := load(t, cli.WithEnvFiles(path), cli.WithDotEnv)
+	plain := load(t, cli.WithEnv(passwords))
+	for _, name := range []string{"migrate", "api", "worker"} {
+		require.NotNil(t, spelledOut.Services[name].Environment["WORKER_CONCURRENCY"], "passed on from the file")
+		got, err := config.Load(environ(spelledOut.Services[name]))
+		require.NoError(t, err, name)
+		want, err := config.Load(environ(plain.Services[name]))
+		require.NoError(t, err, name)
+		assert.Equal(t, want, got, name)
+	}
+}
+
+func TestTheExampleFileListsWhatComposeSubstitutes(t *testing.T) {
+	example, err := os.ReadFile("../.env.example")
+	require.NoError(t, err)
+
+	prepared, err := cli.NewProjectOptions([]string{composeFile}, cli.WithInterpolation(false))
+	require.NoError(t, err)
+	model, err := prepared.LoadModel(t.Context())
+	require.NoError(t, err)
+	variables := template.ExtractVariables(model, template.DefaultPattern)
+	require.Contains(t, variables, "POSTGRES_PASSWORD")
+	for name := range variables {
+		assert.Contains(t, string(example), "\n"+name+"=", name)
+	}
+}
