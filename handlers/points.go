@@ -24,7 +24,7 @@ const retryAfter = "5"
 func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		received := time.Now()
-		defer func() { s.recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
+		defer func() { s.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
 		requestID := requestID(c)
 		body, problem := s.readBody(c, l)
 		if problem != nil {
@@ -32,7 +32,7 @@ func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
 			return
 		}
 		decoded, err := l.Decode(body.Bytes(), lane.DecodeOptions{
-			Now: received, RequestID: requestID, FlymasterSecret: s.options.FlymasterSecret,
+			Now: received, RequestID: requestID, FlymasterSecret: s.FlymasterSecret,
 		})
 		body.release()
 		if err != nil {
@@ -40,7 +40,7 @@ func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
 			return
 		}
 		if decoded.RejectedTotal > 0 {
-			s.recorder.Rejected(l, decoded.RejectedTotal)
+			s.Recorder.Rejected(l, decoded.RejectedTotal)
 		}
 		if decoded.Points.Len() == 0 {
 			unusable(decoded).send(c, l)
@@ -54,22 +54,22 @@ func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
 // the database.
 func (s *server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
 	points := decoded.Points.Len()
-	if err := s.enqueuer.Enqueue(c.Request.Context(), decoded.Points); err == nil {
-		s.recorder.Accepted(l, metrics.Queue, points)
+	if err := s.Enqueuer.Enqueue(c.Request.Context(), decoded.Points); err == nil {
+		s.Recorder.Accepted(l, metrics.Queue, points)
 		acceptance{status: "queued", points: points, decoded: &decoded}.send(c, l, http.StatusAccepted)
 		return
 	}
 	// The client's going away must not stop a write that has begun.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), directTimeout)
 	defer cancel()
-	result, err := s.writer.Write(ctx, decoded.Points, "")
+	result, err := s.Writer.Write(ctx, decoded.Points, "")
 	if err != nil {
-		s.logger.Error("neither Redis nor the database took points",
+		s.Logger.Error("neither Redis nor the database took points",
 			"lane", l.Name, "points", points, "request_id", requestID(c), "error", err)
 		unavailable().send(c, l)
 		return
 	}
-	s.recorder.Accepted(l, metrics.Direct, points)
+	s.Recorder.Accepted(l, metrics.Direct, points)
 	acceptance{
 		status: "stored", points: points, decoded: &decoded,
 		inserted: result.Inserted, duplicates: result.Duplicates, direct: true,

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -15,47 +16,69 @@ import (
 	"tracklane/tasks"
 )
 
-// Options is what the handlers need to know besides the parts they call.
-type Options struct {
+// Parts is what the handlers call, and what they need to know.
+type Parts struct {
+	Lanes     []*lane.Lane
+	Enqueuer  *tasks.Enqueuer // nil in a process that takes no points
+	Writer    *store.Writer
+	Database  *store.Database
+	Inspector *tasks.Inspector
+	Recorder  *metrics.Recorder
+	Logger    *slog.Logger
+
+	// Weights is how often each queue is served, by lane.
+	Weights map[string]int
+
 	// FlymasterSecret checks the key that a Flymaster device sends; empty
 	// means that the key is not checked.
 	FlymasterSecret string
+
+	// Version of the program.
+	Version string
 }
 
+// server answers requests with its parts.
 type server struct {
-	options  Options
-	enqueuer *tasks.Enqueuer
-	writer   *store.Writer
-	recorder *metrics.Recorder
-	logger   *slog.Logger
+	Parts
+	started  time.Time
 	bodies   sync.Pool // of *bytes.Buffer
+	observer observer
 }
 
-// NewAPI returns the handler of a process that takes points.
-func NewAPI(lanes []*lane.Lane, enqueuer *tasks.Enqueuer, writer *store.Writer, recorder *metrics.Recorder, options Options, logger *slog.Logger) *gin.Engine {
-	s := &server{options: options, enqueuer: enqueuer, writer: writer, recorder: recorder, logger: logger}
+// New returns the handler of a process: what probes and operators ask for,
+// and the lanes where there is an enqueuer.
+func New(parts Parts) http.Handler {
+	s := &server{Parts: parts, started: time.Now()}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
-	router := newRouter(logger)
-	for _, l := range lanes {
-		router.POST("/"+l.Name, s.postPoints(l))
-	}
-	return router
-}
+	parts.Recorder.Register(newGauges(s))
 
-func newRouter(logger *slog.Logger) *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
-	router.Use(gin.CustomRecoveryWithWriter(nil, func(c *gin.Context, cause any) {
-		logger.Error("a request failed", "path", c.Request.URL.Path, "request_id", requestID(c), "panic", cause)
-		internal := problem{Status: http.StatusInternalServerError, Title: "Internal error",
-			Detail: "Nothing of this request is certain to be stored. Send it again."}
-		internal.send(c, nil)
-	}))
+	router.Use(gin.CustomRecoveryWithWriter(nil, s.recovered))
 	router.NoRoute(func(c *gin.Context) {
 		(&problem{Status: http.StatusNotFound, Title: "Not found"}).send(c, nil)
 	})
 	router.NoMethod(func(c *gin.Context) {
 		(&problem{Status: http.StatusMethodNotAllowed, Title: "Method not allowed"}).send(c, nil)
 	})
+	router.GET("/livez", s.getLive)
+	router.GET("/readyz", s.getReady)
+	router.GET("/health", s.getHealth)
+	router.GET("/metrics", gin.WrapH(parts.Recorder.Handler()))
+	router.GET("/queue/status", s.getQueueStatus)
+	if parts.Enqueuer != nil {
+		for _, l := range parts.Lanes {
+			router.POST("/"+l.Name, s.postPoints(l))
+		}
+	}
 	return router
+}
+
+func (s *server) recovered(c *gin.Context, cause any) {
+	s.Logger.Error("a request failed", "path", c.Request.URL.Path, "request_id", requestID(c), "panic", cause)
+	internal := problem{
+		Status: http.StatusInternalServerError, Title: "Internal error",
+		Detail: "Nothing of this request is certain to be stored. Send it again.",
+	}
+	internal.send(c, nil)
 }

@@ -81,16 +81,18 @@ func (b *breaker) run(ctx context.Context) {
 		}
 		// An error is expected for as long as Redis is away; the request that
 		// met it first has logged it.
-		_, _ = b.circuit.Execute(func() (struct{}, error) { return struct{}{}, b.probe(ctx) })
+		_, _ = b.circuit.Execute(func() (struct{}, error) {
+			ctx, cancel := context.WithTimeout(ctx, b.timeout)
+			defer cancel()
+			return struct{}{}, probe(ctx, b.client)
+		})
 	}
 }
 
 // probe finds out whether Redis takes writes: one that is out of memory or a
 // replica answers a PING all the same.
-func (b *breaker) probe(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
-	defer cancel()
-	if err := b.client.Set(ctx, probeKey, 1, probeLifetime).Err(); err != nil {
+func probe(ctx context.Context, client redis.UniversalClient) error {
+	if err := client.Set(ctx, probeKey, 1, probeLifetime).Err(); err != nil {
 		return fmt.Errorf("probe Redis: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"tracklane/lane"
+	"tracklane/metrics"
 )
 
 // Inspector looks at Redis and the queues in it. Any number of goroutines may
@@ -103,3 +104,11 @@ func (i *Inspector) Processors() ([]*asynq.ServerInfo, error) {
 	}
 	return servers, nil
 }
+
+// Figures adds up what the processes that share this Redis wrote, by lane.
+func (i *Inspector) Figures(ctx context.Context) (map[string]metrics.Figures, error) {
+	return metrics.Shared(ctx, i.client)
+}
+
+// Writable tells whether Redis takes writes now.
+func (i *Inspector) Writable(ctx context.Context) bool { return probe(ctx, i.client) == nil }

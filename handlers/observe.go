@@ -1,0 +1,119 @@
+package handlers
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"tracklane/metrics"
+	"tracklane/tasks"
+)
+
+// observation is what was seen of everything outside the process at one time.
+type observation struct {
+	at         time.Time
+	database   databaseHealth
+	redis      tasks.Redis
+	queues     []*asynq.QueueInfo // by lane; nil when Redis did not tell
+	waiting    []tasks.Waiting    // by lane
+	processors []*asynq.ServerInfo
+	figures    map[string]metrics.Figures
+}
+
+// queue returns what is known of a lane's queue.
+func (o observation) queue(lane int) *asynq.QueueInfo {
+	if o.queues == nil {
+		return &asynq.QueueInfo{}
+	}
+	return o.queues[lane]
+}
+
+// observationLifetime is how long an observation serves everyone who asks, so
+// that the cost of looking does not grow with the number of those who look.
+const observationLifetime = 500 * time.Millisecond
+
+// observer keeps the last observation.
+type observer struct {
+	mu   sync.Mutex
+	last observation
+}
+
+// look returns what is to be seen now, or was half a second ago. It takes
+// about checkTimeout at the most.
+func (s *server) look(ctx context.Context) observation {
+	s.observer.mu.Lock()
+	defer s.observer.mu.Unlock()
+	if time.Since(s.observer.last.at) < observationLifetime {
+		return s.observer.last
+	}
+	// Others wait for this look too: it does not end with this request.
+	s.observer.last = s.lookNow(context.WithoutCancel(ctx))
+	return s.observer.last
+}
+
+// lookNow looks at all at the same time.
+func (s *server) lookNow(ctx context.Context) observation {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	o := observation{waiting: make([]tasks.Waiting, len(s.Lanes))}
+	queues := make(chan queueObservation, 1)
+	go func() { queues <- s.lookAtQueues(ctx) }()
+	database := make(chan databaseHealth, 1)
+	go func() { database <- s.checkDatabase(ctx) }()
+
+	o.database = <-database
+	select {
+	case seen := <-queues:
+		o.redis, o.queues, o.processors, o.figures = seen.redis, seen.queues, seen.processors, seen.figures
+		if seen.waiting != nil {
+			o.waiting = seen.waiting
+		}
+	case <-ctx.Done():
+		// A Redis that is silent half-way counts as down.
+	}
+	o.at = time.Now()
+	return o
+}
+
+type queueObservation struct {
+	redis      tasks.Redis
+	queues     []*asynq.QueueInfo
+	waiting    []tasks.Waiting
+	processors []*asynq.ServerInfo
+	figures    map[string]metrics.Figures
+}
+
+// lookAtQueues returns what Redis tells; a Redis that fails half-way is not
+// connected.
+func (s *server) lookAtQueues(ctx context.Context) queueObservation {
+	seen := queueObservation{redis: s.Inspector.Redis(ctx)}
+	if !seen.redis.Connected {
+		return seen
+	}
+	if err := s.lookIntoQueues(ctx, &seen); err != nil {
+		s.Logger.Warn("the queues could not be looked at; Redis counts as down", "error", err)
+		return queueObservation{}
+	}
+	return seen
+}
+
+func (s *server) lookIntoQueues(ctx context.Context, seen *queueObservation) (err error) {
+	if seen.queues, err = s.Inspector.Queues(); err != nil {
+		return err
+	}
+	if seen.processors, err = s.Inspector.Processors(); err != nil {
+		return err
+	}
+	if seen.figures, err = s.Inspector.Figures(ctx); err != nil {
+		return err
+	}
+	seen.waiting = make([]tasks.Waiting, len(s.Lanes))
+	for i, l := range s.Lanes {
+		if seen.waiting[i], err = s.Inspector.Waiting(ctx, l, seen.queues[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,61 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tracklane/lane"
+)
+
+// Database looks at the database that points are written to. Any number of
+// goroutines may use one at the same time.
+type Database struct {
+	pool   *pgxpool.Pool
+	tables []string
+}
+
+// NewDatabase returns a view of the database that holds the lanes' tables.
+func NewDatabase(pool *pgxpool.Pool, lanes []*lane.Lane) *Database {
+	d := &Database{pool: pool}
+	for _, l := range lanes {
+		d.tables = append(d.tables, l.Table)
+	}
+	return d
+}
+
+// DatabaseStatus is what Check found.
+type DatabaseStatus struct {
+	TimescaleDB bool // the extension is installed
+	Writable    bool // it takes writes and has every lane's table
+	Rejected    bool // rejected_points holds some
+}
+
+// Check asks the database how it is; an error means that it cannot be asked.
+func (d *Database) Check(ctx context.Context) (DatabaseStatus, error) {
+	var s DatabaseStatus
+	err := d.pool.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb'),
+			NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'
+				AND (SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) AS name)`,
+		d.tables).Scan(&s.TimescaleDB, &s.Writable)
+	if err != nil {
+		return DatabaseStatus{}, fmt.Errorf("ask the database how it is: %w", err)
+	}
+	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM rejected_points)`).Scan(&s.Rejected)
+	var missing *pgconn.PgError
+	if errors.As(err, &missing) && missing.Code == pgerrcode.UndefinedTable {
+		return s, nil // not migrated yet
+	}
+	if err != nil {
+		return DatabaseStatus{}, fmt.Errorf("look for rejected points: %w", err)
+	}
+	return s, nil
+}
+
+// Stat returns the figures of the pool of connections.
+func (d *Database) Stat() *pgxpool.Stat { return d.pool.Stat() }
