@@ -2,8 +2,8 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -78,14 +78,19 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 // Queues returns what asynq knows of each lane's queue, in the order of the
 // lanes. A queue that nothing was ever put in is empty.
 func (i *Inspector) Queues() ([]*asynq.QueueInfo, error) {
+	known, err := i.inspector.Queues()
+	if err != nil {
+		return nil, fmt.Errorf("list the queues: %w", err)
+	}
 	infos := make([]*asynq.QueueInfo, len(i.lanes))
 	var group errgroup.Group
 	for at, l := range i.lanes {
+		infos[at] = &asynq.QueueInfo{Queue: l.Name}
+		if !slices.Contains(known, l.Name) {
+			continue
+		}
 		group.Go(func() error {
 			info, err := i.inspector.GetQueueInfo(l.Name)
-			if errors.Is(err, asynq.ErrQueueNotFound) {
-				info, err = &asynq.QueueInfo{Queue: l.Name}, nil
-			}
 			if err != nil {
 				return fmt.Errorf("inspect the queue %s: %w", l.Name, err)
 			}
