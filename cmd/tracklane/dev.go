@@ -62,10 +62,9 @@ func runDev(ctx context.Context, options devOptions, out io.Writer) (err error) 
 			cancel()
 		}
 	}()
-	postgresFolder, redisFolder := filepath.Join(options.folder, "postgresql"), filepath.Join(options.folder, "redis")
 	if options.fresh {
-		if err := errors.Join(services.RemoveData(postgresFolder), services.RemoveData(redisFolder)); err != nil {
-			return err
+		if err := os.RemoveAll(options.folder); err != nil {
+			return fmt.Errorf("empty the data folder: %w", err)
 		}
 	}
 	environment := os.Environ()
@@ -73,7 +72,7 @@ func runDev(ctx context.Context, options devOptions, out io.Writer) (err error) 
 	var inMemory bool
 	if os.Getenv("DATABASE_URL") == "" {
 		postgres, err := services.StartPostgres(ctx, services.PostgresOptions{
-			Dir: postgresFolder, Durable: true, Logger: logger,
+			Dir: filepath.Join(options.folder, "postgresql"), Durable: true, Logger: logger,
 		})
 		if err != nil {
 			return err
@@ -83,7 +82,7 @@ func runDev(ctx context.Context, options devOptions, out io.Writer) (err error) 
 	}
 	if os.Getenv("REDIS_URL") == "" {
 		redis, err := services.StartRedis(ctx, services.RedisOptions{
-			Dir: redisFolder, Logger: logger,
+			Dir: filepath.Join(options.folder, "redis"), Logger: logger,
 		})
 		if err != nil {
 			return err

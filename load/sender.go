@@ -1,0 +1,103 @@
+package load
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	// requestTimeout is how long a request waits for its answer.
+	requestTimeout = 15 * time.Second
+
+	// errorPause keeps a connection from spending its requests on a server
+	// that is not there.
+	errorPause = 50 * time.Millisecond
+)
+
+func newClient(to target, connections int) *fasthttp.HostClient {
+	return &fasthttp.HostClient{
+		Addr:          to.address,
+		IsTLS:         to.secure,
+		MaxConns:      connections,
+		DialDualStack: true,
+		// An error is counted, not papered over.
+		MaxIdemponentCallAttempts: 1,
+	}
+}
+
+// sender is one connection's worth of load.
+type sender struct {
+	client  *fasthttp.HostClient
+	url     string
+	traffic *traffic
+	ledger  *ledger
+
+	start    time.Time
+	interval float64 // nanoseconds between requests of all senders; 0: none
+
+	latency *hdrhistogram.Histogram // microseconds
+	last    time.Time               // of the last answer
+}
+
+// send sends one request after another until the ledger has no more or ctx is
+// done. The request on its way then is still waited for.
+func (s *sender) send(ctx context.Context) {
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(response)
+	request.SetRequestURI(s.url)
+	request.Header.SetMethod(http.MethodPost)
+	request.Header.SetContentType(s.traffic.format.contentType)
+
+	var body []byte
+	for ctx.Err() == nil {
+		number, ok := s.ledger.take()
+		if !ok {
+			return
+		}
+		body = s.traffic.appendBody(body[:0], number)
+		request.SetBodyRaw(body)
+		due := time.Now()
+		if s.interval > 0 {
+			due = s.start.Add(time.Duration(float64(number) * s.interval))
+			if !sleep(ctx, time.Until(due)) {
+				return
+			}
+		}
+		status := transportError
+		err := s.client.DoTimeout(request, response, requestTimeout)
+		if err == nil {
+			status = response.StatusCode()
+		}
+		s.last = time.Now()
+		_ = s.latency.RecordValue(min(s.last.Sub(due).Microseconds(), s.latency.HighestTrackableValue()))
+		s.ledger.answer(number, status)
+		if err != nil {
+			sleep(ctx, errorPause)
+		}
+	}
+}
+
+// sleep waits, and says whether it did to the end.
+func sleep(ctx context.Context, wait time.Duration) bool {
+	if wait <= 0 {
+		return true
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// newHistogram holds latencies from a microsecond to an hour, to three digits.
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, time.Hour.Microseconds(), 3)
+}

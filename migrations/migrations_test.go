@@ -1,0 +1,265 @@
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/lane"
+	"tracklane/services/servicestest"
+)
+
+// servers is set by TestMain and never again.
+var servers *servicestest.Servers
+
+func TestMain(m *testing.M) {
+	os.Exit(servicestest.Run(m, func(s *servicestest.Servers) { servers = s }))
+}
+
+func TestAnEmptyDatabaseHasAllMigrationsPending(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+
+	for range 2 { // looking changes nothing
+		status, err := ReadStatus(t.Context(), databaseURL)
+		require.NoError(t, err)
+		assert.Equal(t, []Migration{{Version: 1, Name: "points"}, {Version: 2, Name: "rejected_points"}}, status.Migrations)
+		assert.Empty(t, status.Hypertables)
+		assert.Empty(t, status.PlainTables)
+		require.NotEmpty(t, status.Advice)
+		assert.Equal(t, "2 of 2 migrations are pending: run `tracklane migrate up`.", status.Advice[0])
+	}
+	withDatabase(t, databaseURL, func(db *sql.DB) {
+		assert.Empty(t, queryStrings(t, db, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`))
+	})
+}
+
+func TestUpTwiceIsUpOnce(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+	start := time.Now()
+
+	assert.Contains(t, up(t, databaseURL, weekly()), "migration applied")
+	first, err := ReadStatus(t.Context(), databaseURL)
+	require.NoError(t, err)
+	require.Len(t, first.Migrations, 2)
+	for _, m := range first.Migrations {
+		assert.WithinDuration(t, start, m.AppliedAt, time.Minute)
+	}
+	assert.Len(t, append(first.Hypertables, first.PlainTables...), len(lane.All()))
+	assert.Empty(t, first.Advice)
+
+	assert.NotContains(t, up(t, databaseURL, weekly()), "migration applied")
+	second, err := ReadStatus(t.Context(), databaseURL)
+	require.NoError(t, err)
+	assert.Equal(t, first, second)
+}
+
+func TestTenProcessesMayMigrateANewDatabaseAtOnce(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+
+	results := make(chan error, 10)
+	begin := make(chan struct{})
+	for range cap(results) {
+		go func() {
+			<-begin
+			results <- Up(ctx, databaseURL, weekly(), slog.New(slog.DiscardHandler))
+		}()
+	}
+	close(begin)
+	for range cap(results) {
+		assert.NoError(t, <-results)
+	}
+	withDatabase(t, databaseURL, func(db *sql.DB) {
+		assert.Equal(t, []string{"0", "1", "2"},
+			queryStrings(t, db, `SELECT version_id FROM goose_db_version ORDER BY id`), "each was applied once")
+	})
+}
+
+func TestTablesLandInPublicWhateverTheSearchPathIs(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+	withDatabase(t, databaseURL, func(db *sql.DB) {
+		_, err := db.ExecContext(t.Context(), `CREATE SCHEMA elsewhere`)
+		require.NoError(t, err)
+	})
+	separator := "?"
+	if strings.Contains(databaseURL, "?") {
+		separator = "&"
+	}
+	up(t, databaseURL+separator+"search_path=elsewhere", weekly())
+	withDatabase(t, databaseURL, func(db *sql.DB) {
+		assert.Empty(t, queryStrings(t, db, `SELECT tablename FROM pg_tables WHERE schemaname = 'elsewhere'`))
+		assert.NotEmpty(t, queryStrings(t, db, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`))
+	})
+}
+
+// hold takes the lock as a process in the middle of Up has it, and returns its
+// connection.
+func hold(t *testing.T, databaseURL string) *sql.DB {
+	t.Helper()
+	holder, err := openLocked(t.Context(), databaseURL)
+	require.NoError(t, err)
+	t.Cleanup(func() { holder.Close() })
+	return holder
+}
+
+func TestWaitingForAnotherProcessEndsWithTheContext(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+	hold(t, databaseURL)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := Up(ctx, databaseURL, weekly(), slog.New(slog.DiscardHandler))
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+
+	_, err = ReadStatus(t.Context(), databaseURL)
+	assert.NoError(t, err, "looking does not wait")
+}
+
+func TestAProcessThatDiesHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+	holder := hold(t, databaseURL)
+	var backend string
+	require.NoError(t, holder.QueryRowContext(t.Context(), `SELECT pg_backend_pid()::text`).Scan(&backend))
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	result := make(chan error, 1)
+	go func() { result <- Up(ctx, databaseURL, weekly(), slog.New(slog.DiscardHandler)) }()
+	withDatabase(t, databaseURL, func(db *sql.DB) {
+		require.Eventually(t, func() bool {
+			return len(queryStrings(t, db, `SELECT pid FROM pg_stat_activity
+				WHERE datname = current_database() AND query LIKE '%pg_try_advisory_lock%' AND state = 'idle'
+				AND pid <> pg_backend_pid() AND pid::text <> $1`, backend)) > 0
+		}, 10*time.Second, 20*time.Millisecond, "Up waits for the lock")
+		queryStrings(t, db, `SELECT pg_terminate_backend($1::int)`, backend)
+	})
+	assert.NoError(t, <-result)
+}
+
+func TestErrorsHoldNoPassword(t *testing.T) {
+	t.Parallel()
+	for name, databaseURL := range map[string]string{
+		"a password with a bare percent sign": "postgres://user:hush%hush@localhost/db",
+		"a port that is no number":            "postgres://user:hush@localhost:port/db",
+		"keywords":                            "host=localhost password=hush port=none",
+		"a server that is not there":          "postgres://user:hush@127.0.0.1:1/db",
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := Up(t.Context(), databaseURL, nil, slog.New(slog.DiscardHandler))
+			require.Error(t, err)
+			assert.NotContains(t, err.Error(), "hush")
+			_, err = ReadStatus(t.Context(), databaseURL)
+			require.Error(t, err)
+			assert.NotContains(t, err.Error(), "hush")
+		})
+	}
+}
+
+func TestPoliciesAreForTablesOfPoints(t *testing.T) {
+	t.Parallel()
+	for name, policies := range map[string]map[string]Policy{
+		`policy for "live": no such table of points`: {"live": {}},
+		"policy for flymaster: an age is below 0":    {"flymaster": {RetainFor: -1}},
+	} {
+		assert.EqualError(t, Up(t.Context(), "", policies, slog.New(slog.DiscardHandler)), name)
+	}
+}
+
+func TestOnlyARefusalLeavesTablesPlain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		err     error
+		refused bool
+	}{
+		"the role may not":            {&pgconn.PgError{Code: "42501"}, true},
+		"the library is not loaded":   {&pgconn.PgError{Code: "XX000", Severity: "FATAL"}, true},
+		"the server is stopping":      {&pgconn.PgError{Code: "57P01"}, false},
+		"the server's disk is full":   {&pgconn.PgError{Code: "53100"}, false},
+		"the connection broke":        {errors.New("connection reset by peer"), false},
+		"the extension was created":   {nil, false},
+		"the role's wait was stopped": {context.DeadlineExceeded, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, refused := refusal(test.err)
+			assert.Equal(t, test.refused, refused)
+		})
+	}
+}
+
+func TestTablesAreWhatTheLanesSay(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+	up(t, databaseURL, weekly())
+
+	types := map[lane.Kind]string{
+		lane.Float: "double precision", lane.Bool: "boolean", lane.Timestamp: "timestamp with time zone",
+		lane.Text: "text", lane.BigInt: "bigint", lane.UUID: "uuid",
+	}
+	tables := hypertables()
+	assert.Len(t, tables, len(lane.All()))
+	for i, l := range lane.All() {
+		t.Run(l.Name, func(t *testing.T) {
+			require.Less(t, i, len(tables))
+			assert.Equal(t, l.Table, tables[i].table)
+			assert.Equal(t, l.Time, tables[i].timeColumn)
+			assert.Equal(t, l.Key()[0], tables[i].segmentBy)
+
+			var columns []string
+			for _, c := range l.Columns() {
+				columns = append(columns, c.Name+" "+types[c.Kind])
+			}
+			withDatabase(t, databaseURL, func(db *sql.DB) {
+				assert.ElementsMatch(t, columns, queryStrings(t, db, `
+					SELECT column_name || ' ' || data_type FROM information_schema.columns
+					WHERE table_schema = 'public' AND table_name = $1`, l.Table))
+				assert.Equal(t, l.Key(), queryStrings(t, db, `
+					SELECT attname FROM pg_index
+					CROSS JOIN unnest(indkey::int[]) WITH ORDINALITY AS key (attnum, place)
+					JOIN pg_attribute ON attrelid = indrelid AND pg_attribute.attnum = key.attnum
+					WHERE indrelid = $1::regclass AND indisprimary ORDER BY place`, l.Table))
+				assert.ElementsMatch(t, append(l.Key(), "received_at"), queryStrings(t, db, `
+					SELECT column_name FROM information_schema.columns
+					WHERE table_schema = 'public' AND table_name = $1 AND is_nullable = 'NO'`, l.Table))
+				assert.Empty(t, queryStrings(t, db, `
+					SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0
+					AND col_description(attrelid, attnum) IS NULL`, l.Table), "columns without a comment")
+			})
+		})
+	}
+}
+
+func TestARejectedRowHoldsAPointOrAPayload(t *testing.T) {
+	t.Parallel()
+	databaseURL := servers.Database(t)
+	up(t, databaseURL, weekly())
+	withDatabase(t, databaseURL, func(db *sql.DB) {
+		for values, accepted := range map[string]bool{
+			`'{"lat": 1}', NULL`:   true,
+			`NULL, '\x00ff'`:       true,
+			`NULL, NULL`:           false,
+			`'{"lat": 1}', '\x00'`: false,
+		} {
+			_, err := db.ExecContext(t.Context(), `INSERT INTO rejected_points (lane, error, point, payload)
+				VALUES ('live', 'why', `+values+`)`)
+			assert.Equal(t, accepted, err == nil, values)
+		}
+		assert.Equal(t, []string{"2"}, queryStrings(t, db, `
+			SELECT count(*) FROM rejected_points WHERE id > 0 AND rejected_at > now() - interval '1 minute'`))
+	})
+}
