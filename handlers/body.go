@@ -20,13 +20,15 @@ import (
 // request.
 type body struct {
 	*bytes.Buffer
-	pool *sync.Pool
+	pool  *sync.Pool
+	share *share
 }
 
 // maxPooledBody keeps a rare large body from being held on to for good.
 const maxPooledBody = 1 << 20
 
 func (b body) release() {
+	b.share.giveBack()
 	if b.Cap() <= maxPooledBody {
 		b.Reset()
 		b.pool.Put(b.Buffer)
@@ -50,11 +52,11 @@ func (s *server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
 		}
 		source = part
 	}
-	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies}
+	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies, &share{budget: s.budget, source: source}}
 	if n := c.Request.ContentLength; n > 0 {
-		b.Grow(int(min(n, maxPooledBody)) + bytes.MinRead)
+		b.Grow(int(min(n, freeBody)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(source); err != nil {
+	if _, err := b.ReadFrom(b.share); err != nil {
 		b.release()
 		return body{}, readProblem(err, l)
 	}
@@ -108,8 +110,14 @@ func filePart(source io.Reader, boundary string) (io.Reader, *problem) {
 
 func readProblem(err error, l *lane.Lane) *problem {
 	var limit *http.MaxBytesError
-	if errors.As(err, &limit) {
+	switch {
+	case errors.As(err, &limit):
 		return tooLarge(l)
+	case errors.Is(err, errBudget):
+		return &problem{
+			Status: http.StatusServiceUnavailable, Title: "Too many large requests at once",
+			Detail: "Nothing of this request was kept. Send all of it again after the time in Retry-After.",
+		}
 	}
 	return &problem{
 		Status: http.StatusBadRequest, Title: "Malformed body",

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/semaphore"
 
 	"tracklane/lane"
 	"tracklane/metrics"
@@ -42,13 +43,14 @@ type server struct {
 	Parts
 	started  time.Time
 	bodies   sync.Pool // of *bytes.Buffer
+	budget   *semaphore.Weighted
 	observer observer
 }
 
 // New returns the handler of a process: what probes and operators ask for,
 // and the lanes where there is an enqueuer.
 func New(parts Parts) http.Handler {
-	s := &server{Parts: parts, started: time.Now()}
+	s := &server{Parts: parts, started: time.Now(), budget: semaphore.NewWeighted(bodyBudget)}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
 	parts.Recorder.Register(newGauges(s))
 

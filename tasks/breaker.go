@@ -12,7 +12,7 @@ import (
 )
 
 // ErrUnavailable is returned for points that were not sent to Redis because it
-// failed a moment ago.
+// failed a moment ago or holds as many as it may.
 var ErrUnavailable = errors.New("Redis is not available")
 
 const (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -40,20 +41,34 @@ func taskOptions() []asynq.Option {
 type Enqueuer struct {
 	client   *asynq.Client
 	breaker  *breaker
+	pressure *pressure
 	batching Batching
 	timeout  time.Duration
 	logger   *slog.Logger
 	doors    map[*lane.Lane]*door
 }
 
-// NewEnqueuer returns an enqueuer that gives Redis at most timeout to take the
-// points of a request.
-func NewEnqueuer(connections *Connections, lanes []*lane.Lane, batching Batching, timeout time.Duration, logger *slog.Logger) *Enqueuer {
+// EnqueuerOptions says how an enqueuer works.
+type EnqueuerOptions struct {
+	Batching Batching
+
+	// Timeout is what Redis has to take the points of a request.
+	Timeout time.Duration
+
+	// MaxWaitingPoints is how many points may wait in Redis.
+	MaxWaitingPoints int
+}
+
+// NewEnqueuer returns an enqueuer. Run must run while it is used.
+func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
 	e := &Enqueuer{
-		client:   asynq.NewClientFromRedisClient(connections.Enqueue),
-		breaker:  newBreaker(connections.Enqueue, timeout, logger),
-		batching: batching,
-		timeout:  timeout,
+		client:  asynq.NewClientFromRedisClient(connections.Enqueue),
+		breaker: newBreaker(connections.Enqueue, options.Timeout, logger),
+		pressure: &pressure{
+			inspector: NewInspector(connections, lanes), maxPoints: options.MaxWaitingPoints, logger: logger,
+		},
+		batching: options.Batching,
+		timeout:  options.Timeout,
 		logger:   logger,
 		doors:    make(map[*lane.Lane]*door),
 	}
@@ -63,21 +78,27 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, batching Batching
 	return e
 }
 
-// Run looks after a Redis that failed until ctx ends. Without it, points go
-// past Redis for good after the first failure.
-func (e *Enqueuer) Run(ctx context.Context) { e.breaker.run(ctx) }
+// Run looks after a Redis that failed or is full until ctx ends. Without it,
+// points go past Redis for good after the first failure.
+func (e *Enqueuer) Run(ctx context.Context) {
+	var parts sync.WaitGroup
+	parts.Go(func() { e.breaker.run(ctx) })
+	parts.Go(func() { e.pressure.run(ctx) })
+	parts.Wait()
+}
 
 // Available tells whether the next points will be sent to Redis.
 func (e *Enqueuer) Available() bool { return e.breaker.closed() }
 
 // Enqueue returns nil when Redis has acknowledged the write of all points. It
-// returns an error, ErrUnavailable at once, when that did not happen within
-// the timeout; some or all of the points may be queued even so, and writing
-// them again is harmless.
+// returns ErrUnavailable at once when Redis failed a moment ago or is full, and
+// an error when it did not take the points within the timeout; some or all of
+// them may be queued even so, and writing them again is harmless.
 func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
-	if !e.breaker.closed() {
+	if !e.breaker.closed() || !e.pressure.allows(points.Lane) {
 		return ErrUnavailable
 	}
+	e.pressure.added(points.Len())
 	if points.Len() < e.batching.MinPoints {
 		return e.doors[points.Lane].pass(Encode(nil, points), points.Len())
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/net/netutil"
 
 	"tracklane/config"
 	"tracklane/handlers"
@@ -60,6 +61,7 @@ func newProgram(c config.Config, r roles, logger *slog.Logger) (*program, error)
 		pool.Close()
 		return nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
 	}
+	listener = netutil.LimitListener(listener, maxClients)
 	return &program{
 		config: c, roles: r, logger: logger, listener: listener,
 		lanes:       lane.All(),
@@ -77,6 +79,10 @@ func (p *program) url() string {
 	}
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port))
 }
+
+// maxClients is how many clients may be connected at the same time; others
+// wait until one goes. Each takes some 20 kB.
+const maxClients = 10_000
 
 // The bounds of one HTTP request. A telephone in a valley sends slowly: what
 // it sends may take a minute, but it must begin at once.
@@ -114,7 +120,9 @@ func (p *program) run(ctx context.Context) error {
 		Version:         version,
 	}
 	if p.roles.api {
-		handled.Enqueuer = tasks.NewEnqueuer(p.connections, p.lanes, batching, p.config.Redis.Timeout, p.logger)
+		handled.Enqueuer = tasks.NewEnqueuer(p.connections, p.lanes, tasks.EnqueuerOptions{
+			Batching: batching, Timeout: p.config.Redis.Timeout, MaxWaitingPoints: p.config.MaxWaitingPoints,
+		}, p.logger)
 		running.Go(func() { handled.Enqueuer.Run(background) })
 	}
 	if p.roles.worker {
