@@ -2,9 +2,13 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tracklane/lane"
 )
@@ -31,4 +35,87 @@ func (w *Writer) RejectPayload(ctx context.Context, l *lane.Lane, payload []byte
 		return fmt.Errorf("keep an unreadable payload in rejected_points: %w", err)
 	}
 	return nil
+}
+
+// Rejected is what the database refused, or what could not be read: a row of
+// rejected_points.
+type Rejected struct {
+	ID         int64      `db:"id"`
+	Lane       string     `db:"lane"`
+	Point      []byte     `db:"point"`   // JSON, as lane.Points.AppendJSON writes it; or nil
+	Payload    []byte     `db:"payload"` // of a task, where it could not be read; or nil
+	Error      string     `db:"error"`
+	SQLState   *string    `db:"sqlstate"`
+	TaskID     *string    `db:"task_id"`
+	ReceivedAt *time.Time `db:"received_at"`
+	RejectedAt time.Time  `db:"rejected_at"`
+}
+
+// RejectedPoints reads and clears rejected_points.
+type RejectedPoints struct{ pool *pgxpool.Pool }
+
+// NewRejectedPoints returns the rejected points of a database.
+func NewRejectedPoints(pool *pgxpool.Pool) *RejectedPoints { return &RejectedPoints{pool} }
+
+// List returns, oldest first, at most limit rows with an id above after. An
+// empty lane stands for all.
+func (r *RejectedPoints) List(ctx context.Context, laneName string, after int64, limit int) ([]Rejected, error) {
+	rows, err := r.pool.Query(ctx, `
+		SELECT id, lane, point, payload, error, sqlstate, task_id, received_at, rejected_at
+		FROM rejected_points WHERE id > $1 AND ($2 = '' OR lane = $2) ORDER BY id LIMIT $3`,
+		after, laneName, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list rejected points: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Rejected])
+	if err != nil {
+		return nil, fmt.Errorf("list rejected points: %w", err)
+	}
+	return list, nil
+}
+
+// LastID is the highest id in the table, or 0.
+func (r *RejectedPoints) LastID(ctx context.Context) (id int64, err error) {
+	if err := r.pool.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM rejected_points`).Scan(&id); err != nil {
+		return 0, fmt.Errorf("find the last rejected point: %w", err)
+	}
+	return id, nil
+}
+
+// ErrNoRejected is returned for an id that rejected_points does not have.
+var ErrNoRejected = errors.New("there is no such rejected point")
+
+// Get returns one row, or ErrNoRejected.
+func (r *RejectedPoints) Get(ctx context.Context, id int64) (Rejected, error) {
+	list, err := r.List(ctx, "", id-1, 1)
+	if err != nil {
+		return Rejected{}, err
+	}
+	if len(list) == 0 || list[0].ID != id {
+		return Rejected{}, fmt.Errorf("rejected point %d: %w", id, ErrNoRejected)
+	}
+	return list[0], nil
+}
+
+// Delete removes one row, or returns ErrNoRejected.
+func (r *RejectedPoints) Delete(ctx context.Context, id int64) error {
+	tag, err := r.pool.Exec(ctx, `DELETE FROM rejected_points WHERE id = $1`, id)
+	if err != nil {
+		return fmt.Errorf("delete rejected point %d: %w", id, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("rejected point %d: %w", id, ErrNoRejected)
+	}
+	return nil
+}
+
+// Purge removes the rows of a lane, or all with an empty name, that were
+// rejected before a time, and returns how many it removed.
+func (r *RejectedPoints) Purge(ctx context.Context, laneName string, before time.Time) (int64, error) {
+	tag, err := r.pool.Exec(ctx,
+		`DELETE FROM rejected_points WHERE rejected_at < $1 AND ($2 = '' OR lane = $2)`, before, laneName)
+	if err != nil {
+		return 0, fmt.Errorf("purge rejected points: %w", err)
+	}
+	return tag.RowsAffected(), nil
 }

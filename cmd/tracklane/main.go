@@ -84,6 +84,7 @@ To try it, run "tracklane dev": it needs nothing else.`,
 		newServeCommand("worker", "Run the workers alone", roles{worker: true}),
 		newMigrateCommand(),
 		newLoadCommand(),
+		newRejectedCommand(),
 		newHealthcheckCommand(),
 		newVersionCommand(),
 	)
