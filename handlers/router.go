@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/semaphore"
 
+	"tracklane/asynqmon"
 	"tracklane/lane"
 	"tracklane/metrics"
 	"tracklane/store"
@@ -25,6 +26,7 @@ type Parts struct {
 	Database  *store.Database
 	Inspector *tasks.Inspector
 	Recorder  *metrics.Recorder
+	Asynqmon  http.Handler // the queues' web UI, at asynqmon.RootPath
 	Logger    *slog.Logger
 
 	// Weights is how often each queue is served, by lane.
@@ -68,6 +70,8 @@ func New(parts Parts) http.Handler {
 	router.GET("/health", s.getHealth)
 	router.GET("/metrics", gin.WrapH(parts.Recorder.Handler()))
 	router.GET("/queue/status", s.getQueueStatus)
+	router.Any(asynqmon.RootPath, gin.WrapH(parts.Asynqmon))
+	router.Any(asynqmon.RootPath+"/*path", gin.WrapH(parts.Asynqmon))
 	if parts.Enqueuer != nil {
 		for _, l := range parts.Lanes {
 			router.POST("/"+l.Name, s.postPoints(l))

@@ -115,7 +115,7 @@ func placeCluster(ctx context.Context, dir string, credential *syscall.Credentia
 	if err := os.Chmod(place, 0o755); err != nil { // whatever the umask is
 		return "", err
 	}
-	logger.Info("PostgreSQL's user cannot enter the data folder, its data is kept elsewhere", "folder", dir, "data", place)
+	logger.Warn("PostgreSQL's user cannot enter the data folder, its data is kept elsewhere", "folder", dir, "data", place)
 	return away, os.Symlink(away, own)
 }
 

@@ -221,7 +221,10 @@ func (r *Redis) Restart(ctx context.Context) error {
 	}
 	err := r.lock.acquire()
 	if err == nil {
-		if r.process, _, err = r.launch.start(ctx, r.port); err != nil {
+		var running *process
+		if running, _, err = r.launch.start(ctx, r.port); err == nil {
+			r.process = running
+		} else {
 			r.lock.release()
 		}
 	}

@@ -95,9 +95,3 @@ func unready(answer redis.Error) bool {
 	}
 	return false
 }
-
-// asRedisConnOpt lets a pool serve what asks for asynq's own options.
-type sharedClient struct{ redis.UniversalClient }
-
-// MakeRedisClient implements asynq.RedisConnOpt.
-func (c sharedClient) MakeRedisClient() any { return c.UniversalClient }

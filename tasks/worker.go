@@ -111,11 +111,17 @@ func (w *Worker) Run(ctx context.Context) {
 	background.Wait()
 }
 
-// waitForRedis returns true when Redis answers, false when ctx ends first.
+// waitForRedis returns true when Redis works, false when ctx ends first. It
+// makes the queues known to asynq's tools, which list a queue only once
+// something was put in it.
 func (w *Worker) waitForRedis(ctx context.Context) bool {
+	var names []any
+	for name := range w.lanes {
+		names = append(names, name)
+	}
 	reported := false
 	for {
-		err := w.redis.Ping(ctx).Err()
+		err := w.redis.SAdd(ctx, "asynq:queues", names...).Err()
 		if err == nil {
 			return true
 		}

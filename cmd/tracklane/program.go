@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/net/netutil"
 
+	"tracklane/asynqmon"
 	"tracklane/config"
 	"tracklane/handlers"
 	"tracklane/lane"
@@ -115,6 +116,8 @@ func (p *program) run(ctx context.Context) error {
 		Lanes: p.lanes, Writer: writer, Recorder: recorder, Logger: p.logger,
 		Database:        store.NewDatabase(p.pool, p.lanes),
 		Inspector:       tasks.NewInspector(p.connections, p.lanes),
+		Asynqmon: asynqmon.New(p.connections.Inspect, p.lanes,
+			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 		Weights:         p.weights(),
 		FlymasterSecret: p.config.FlymasterSecret,
 		Version:         version,

@@ -14,7 +14,7 @@ var start = time.Date(2026, 6, 12, 10, 0, 0, 0, time.UTC)
 
 func TestAFlightIsBelievable(t *testing.T) {
 	site := flight.Krushevo()
-	for seed := range uint64(50) {
+	for seed := range uint64(20) {
 		f := flight.New(site, start, 5*time.Second, seed)
 		before := f.Fix()
 		var climbed, turned, highest float64
