@@ -101,6 +101,9 @@ func (p *program) run(ctx context.Context) error {
 	// What requests in flight need outlives ctx.
 	background, stopBackground := context.WithCancel(context.Background())
 	var running sync.WaitGroup
+	if p.config.DebugAddr != "" {
+		running.Go(func() { p.serveDebug(background) })
+	}
 	if p.config.MigrateOnStart {
 		running.Go(func() { p.migrate(ctx) })
 	}
@@ -114,8 +117,8 @@ func (p *program) run(ctx context.Context) error {
 	running.Go(func() { recorder.Publish(background, p.connections.Inspect, processID()) })
 	handled := handlers.Parts{
 		Lanes: p.lanes, Writer: writer, Recorder: recorder, Logger: p.logger,
-		Database:        store.NewDatabase(p.pool, p.lanes),
-		Inspector:       tasks.NewInspector(p.connections, p.lanes),
+		Database:  store.NewDatabase(p.pool, p.lanes),
+		Inspector: tasks.NewInspector(p.connections, p.lanes),
 		Asynqmon: asynqmon.New(p.connections.Inspect, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 		Weights:         p.weights(),
