@@ -45,43 +45,42 @@ const (
 // ProcessTask implements asynq.Handler. It returns nil when each point of the
 // task is in its table or in rejected_points.
 func (h *handler) ProcessTask(ctx context.Context, task *asynq.Task) error {
-	begun := time.Now()
 	taskID, _ := asynq.GetTaskID(ctx)
 	name, _, _ := strings.Cut(task.Type(), ":")
-	logger := h.logger.With("lane", name, "task_id", taskID)
-
 	l := h.lanes[name]
 	if l == nil {
 		err := fmt.Errorf("the task type %q belongs to no lane", task.Type())
-		logger.Error("a task was not written", "error", err)
+		h.logger.Error("a task was not written", "task_id", taskID, "error", err)
 		return err
 	}
-	points, unreadable := Decode(l, task.Payload())
+	return h.write(ctx, l, taskID, task.Payload())
+}
+
+// write writes the points of a task, or keeps a payload that holds none.
+func (h *handler) write(ctx context.Context, l *lane.Lane, taskID string, payload []byte) error {
+	begun := time.Now()
+	logger := h.logger.With("lane", l.Name, "task_id", taskID)
+	points, err := Decode(l, payload)
+	if err != nil {
+		logger.Error("a payload cannot be read; it is kept in rejected_points", "bytes", len(payload), "error", err)
+		return h.persist(ctx, logger, 0, func(ctx context.Context) error {
+			return h.writer.RejectPayload(ctx, l, payload, err, taskID)
+		})
+	}
+	size := points.Len()
 	var result store.Result
-	size := 0
-	write := func(ctx context.Context) error {
-		return h.writer.RejectPayload(ctx, l, task.Payload(), unreadable, taskID)
-	}
-	if unreadable == nil {
-		size = points.Len()
-		write = func(ctx context.Context) (err error) {
-			result, err = h.writer.Write(ctx, points, taskID)
-			return err
-		}
-	}
-	if err := h.persist(ctx, write); err != nil {
-		logger.Error("a batch was not written and will be tried again", "points", size, "error", err)
+	err = h.persist(ctx, logger, size, func(ctx context.Context) (err error) {
+		result, err = h.writer.Write(ctx, points, taskID)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	switch {
-	case unreadable != nil:
-		logger.Error("a payload cannot be read; it is kept in rejected_points",
-			"bytes", len(task.Payload()), "error", unreadable)
-	case result.Rejected > 0:
+	if result.Rejected > 0 {
 		logger.Error("the database refused points; they are kept in rejected_points",
 			"points", size, "rejected", result.Rejected, "request_ids", requestIDs(points))
 	}
-	if logger.Enabled(ctx, slog.LevelDebug) && unreadable == nil {
+	if logger.Enabled(ctx, slog.LevelDebug) {
 		logger.Debug("wrote a batch", "points", size, "inserted", result.Inserted,
 			"duplicates", result.Duplicates, "duration", time.Since(begun), "request_ids", requestIDs(points))
 	}
@@ -89,8 +88,16 @@ func (h *handler) ProcessTask(ctx context.Context, task *asynq.Task) error {
 }
 
 // persist repeats write until it succeeds, patience is at an end, or the worker
-// is to stop.
-func (h *handler) persist(ctx context.Context, write func(context.Context) error) error {
+// is to stop. It logs a failure.
+func (h *handler) persist(ctx context.Context, logger *slog.Logger, points int, write func(context.Context) error) error {
+	err := h.repeat(ctx, write)
+	if err != nil {
+		logger.Error("a batch was not written and will be tried again", "points", points, "error", err)
+	}
+	return err
+}
+
+func (h *handler) repeat(ctx context.Context, write func(context.Context) error) error {
 	giveUp := time.Now().Add(patience)
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		err := writeOnce(ctx, write)

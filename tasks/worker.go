@@ -29,11 +29,12 @@ type WorkerOptions struct {
 
 // Worker takes batches off the lanes' queues and writes them.
 type Worker struct {
-	redis   redis.UniversalClient
-	lanes   map[string]*lane.Lane
-	options WorkerOptions
-	handler *handler
-	logger  *slog.Logger
+	redis     redis.UniversalClient
+	inspector *Inspector
+	lanes     map[string]*lane.Lane
+	options   WorkerOptions
+	handler   *handler
+	logger    *slog.Logger
 }
 
 // NewWorker returns a worker that writes with writer. Run starts it.
@@ -43,11 +44,12 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, writer *store.Write
 		byName[l.Name] = l
 	}
 	return &Worker{
-		redis:   connections.Work,
-		lanes:   byName,
-		options: options,
-		handler: &handler{lanes: byName, writer: writer, logger: logger},
-		logger:  logger,
+		redis:     connections.Work,
+		inspector: NewInspector(connections, lanes),
+		lanes:     byName,
+		options:   options,
+		handler:   &handler{lanes: byName, writer: writer, logger: logger},
+		logger:    logger,
 	}
 }
 
@@ -71,6 +73,7 @@ func (w *Worker) Run(ctx context.Context) {
 	if !w.waitForRedis(ctx) {
 		return
 	}
+	w.announceQueues(ctx)
 	stopping, stop := context.WithCancel(context.Background())
 	defer stop()
 	w.handler.stopping = stopping.Done()
@@ -105,23 +108,19 @@ func (w *Worker) Run(ctx context.Context) {
 
 	var background sync.WaitGroup
 	background.Go(func() { w.wakeGroups(ctx) })
+	relief := &reliever{inspector: w.inspector, handler: w.handler, logger: w.logger}
+	background.Go(func() { relief.run(ctx) })
 	<-ctx.Done()
 	stop()
 	server.Shutdown()
 	background.Wait()
 }
 
-// waitForRedis returns true when Redis works, false when ctx ends first. It
-// makes the queues known to asynq's tools, which list a queue only once
-// something was put in it.
+// waitForRedis returns true when Redis answers, false when ctx ends first.
 func (w *Worker) waitForRedis(ctx context.Context) bool {
-	var names []any
-	for name := range w.lanes {
-		names = append(names, name)
-	}
 	reported := false
 	for {
-		err := w.redis.SAdd(ctx, "asynq:queues", names...).Err()
+		err := w.redis.Ping(ctx).Err()
 		if err == nil {
 			return true
 		}
@@ -132,6 +131,18 @@ func (w *Worker) waitForRedis(ctx context.Context) bool {
 			reported = true
 			w.logger.Warn("the worker waits for Redis", "error", err)
 		}
+	}
+}
+
+// announceQueues makes the queues known to asynq's tools, which list a queue
+// only once something was put in it.
+func (w *Worker) announceQueues(ctx context.Context) {
+	var names []any
+	for name := range w.lanes {
+		names = append(names, name)
+	}
+	if err := w.redis.SAdd(ctx, "asynq:queues", names...).Err(); err != nil {
+		w.logger.Warn("queues that are empty do not show in the web UI", "error", err)
 	}
 }
 
