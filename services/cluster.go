@@ -98,8 +98,8 @@ func placeCluster(ctx context.Context, dir string, credential *syscall.Credentia
 			return "", err
 		}
 	}
-	if canEnter(ctx, dir, credential) {
-		return own, nil
+	if enters, err := canEnter(ctx, dir, credential); enters || err != nil {
+		return own, err
 	}
 
 	// Without its link, what lies there belongs to a folder that was removed.
@@ -127,11 +127,18 @@ func ownedByRoot(information os.FileInfo) bool {
 
 // canEnter says whether the user credential can reach the folder dir. It tries,
 // because a file's mode is not all that decides.
-func canEnter(ctx context.Context, dir string, credential *syscall.Credential) bool {
+func canEnter(ctx context.Context, dir string, credential *syscall.Credential) (bool, error) {
 	command := exec.CommandContext(ctx, "/bin/sh", "-c", ":")
 	command.Dir = dir
 	command.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
-	return command.Run() == nil
+	err := command.Run()
+	if errors.Is(err, os.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("see whether PostgreSQL's user can enter %s: %w", dir, err)
+	}
+	return true, nil
 }
 
 // madeBy returns the major version of PostgreSQL that made the cluster, or 0

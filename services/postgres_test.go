@@ -3,6 +3,7 @@ package services
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -130,11 +131,16 @@ func TestAStalePIDFileThatNamesALivingProcessDoesNotStopTheStart(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, server.Stop(t.Context()))
 
-	// This process's parent is alive and is no PostgreSQL.
+	bystander := exec.Command("sleep", "60")
+	require.NoError(t, bystander.Start())
+	defer func() {
+		bystander.Process.Kill()
+		bystander.Wait()
+	}()
 	_, rest, _ := strings.Cut(string(content), "\n")
-	require.NoError(t, os.WriteFile(pidFile, []byte(strconv.Itoa(os.Getppid())+"\n"+rest), 0o600))
+	require.NoError(t, os.WriteFile(pidFile, []byte(strconv.Itoa(bystander.Process.Pid)+"\n"+rest), 0o600))
 	require.NoError(t, connect(t.Context(), startedPostgres(t, folder).DSN()))
-	require.NoError(t, syscall.Kill(os.Getppid(), 0), "that process is left alone")
+	require.NoError(t, bystander.Process.Signal(syscall.Signal(0)), "that process is left alone")
 }
 
 func TestAnInterruptedInitialisationIsDoneAgain(t *testing.T) {

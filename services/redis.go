@@ -89,7 +89,7 @@ func (r *Redis) startIn(ctx context.Context, binary string, options RedisOptions
 			command.Dir = dir
 			return command
 		},
-		deathSignal: syscall.SIGTERM,
+		deathSignal: syscall.SIGKILL, // the append-only file makes it safe, and it ends a paused server too
 		logFile:     filepath.Join(dir, "redis.log"),
 		answers:     redisAnswers,
 	}

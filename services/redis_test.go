@@ -2,6 +2,7 @@ package services
 
 import (
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func TestAPausedRedisAnswersNobodyUntilItIsResumed(t *testing.T) {
 	require.NoError(t, server.Pause())
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	require.ErrorIs(t, client.Ping(ctx).Err(), context.DeadlineExceeded)
+	require.ErrorIs(t, client.Ping(ctx).Err(), os.ErrDeadlineExceeded)
 	require.NoError(t, server.Resume())
 	require.NoError(t, client.Ping(t.Context()).Err())
 }
@@ -123,7 +124,8 @@ func clientOf(t *testing.T, server *Redis) *redis.Client {
 	t.Helper()
 	options, err := redis.ParseURL(server.URL())
 	require.NoError(t, err)
-	options.MaxRetries = -1
+	options.MaxRetries, options.DialerRetries = -1, 1
+	options.ContextTimeoutEnabled = true
 	client := redis.NewClient(options)
 	t.Cleanup(func() { client.Close() })
 	return client
