@@ -10,6 +10,7 @@ import (
 
 	"tracklane/lane"
 	"tracklane/metrics"
+	"tracklane/store"
 )
 
 // directTimeout bounds the writing of one request's points straight into the
@@ -51,29 +52,44 @@ func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
 }
 
 // take puts points into Redis or, when Redis does not take them, straight into
-// the database.
+// the database. When neither does at once, Redis is asked again with more
+// patience: one that is slow is better than a refusal.
 func (s *server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
-	points := decoded.Points.Len()
-	if err := s.Enqueuer.Enqueue(c.Request.Context(), decoded.Points); err == nil {
-		s.Recorder.Accepted(l, metrics.Queue, points)
-		acceptance{status: "queued", points: points, decoded: &decoded}.send(c, l, http.StatusAccepted)
+	ctx := c.Request.Context()
+	points := decoded.Points.Len() // writing may drop duplicates from the list
+	if s.Enqueuer.Enqueue(ctx, decoded.Points) == nil {
+		s.queued(c, l, decoded, points)
 		return
 	}
-	// The client's going away must not stop a write that has begun.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), directTimeout)
-	defer cancel()
-	result, err := s.Writer.Write(ctx, decoded.Points, "")
-	if err != nil {
-		s.Logger.Error("neither Redis nor the database took points",
-			"lane", l.Name, "points", points, "request_id", requestID(c), "error", err)
+	result, err := s.writeDirectly(ctx, decoded.Points)
+	if err == nil {
+		s.Recorder.Accepted(l, metrics.Direct, points)
+		acceptance{
+			status: "stored", points: points, decoded: &decoded,
+			inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
+		}.send(c, l, http.StatusCreated)
+		return
+	}
+	if insisted := s.Enqueuer.Insist(ctx, decoded.Points); insisted != nil {
+		s.Logger.Error("neither Redis nor the database took points", "lane", l.Name, "points", points,
+			"request_id", requestID(c), "database", err, "redis", insisted)
 		unavailable().send(c, l)
 		return
 	}
-	s.Recorder.Accepted(l, metrics.Direct, points)
-	acceptance{
-		status: "stored", points: points, decoded: &decoded,
-		inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
-	}.send(c, l, http.StatusCreated)
+	s.queued(c, l, decoded, points)
+}
+
+func (s *server) queued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
+	s.Recorder.Accepted(l, metrics.Queue, points)
+	acceptance{status: "queued", points: points, decoded: &decoded}.send(c, l, http.StatusAccepted)
+}
+
+// writeDirectly writes past Redis. The client's going away does not stop a
+// write that has begun.
+func (s *server) writeDirectly(ctx context.Context, points *lane.Points) (store.Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), directTimeout)
+	defer cancel()
+	return s.Writer.Write(ctx, points, "")
 }
 
 func decodeProblem(err error) *problem {

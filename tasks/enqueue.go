@@ -107,6 +107,25 @@ func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	return e.write(func() error { return e.enqueueCut(ctx, points) })
 }
 
+// insistTimeout is what Redis has to take points that the database did not take
+// either.
+const insistTimeout = time.Second
+
+// Insist is Enqueue for points that have nowhere else to go: it asks a Redis
+// that failed a moment ago all the same, and waits longer for it.
+func (e *Enqueuer) Insist(ctx context.Context, points *lane.Points) error {
+	if !e.pressure.allows(points.Lane) {
+		return ErrUnavailable
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), insistTimeout)
+	defer cancel()
+	if points.Len() >= e.batching.MinPoints {
+		return e.enqueueCut(ctx, points)
+	}
+	group := e.doors[points.Lane].groups.next(points.Len(), time.Now())
+	return e.enqueueSmall(ctx, points.Lane, group, Encode(nil, points))
+}
+
 // write lets the breaker watch a write, and logs its failure.
 func (e *Enqueuer) write(write func() error) error {
 	err := e.breaker.do(write)

@@ -35,9 +35,9 @@ const (
 
 // Connect makes the pools for the server that options name, of together about
 // maxConnections connections. It does not connect: each command does that for
-// itself, and fails as long as Redis is away. A command of Enqueue or Inspect
-// ends when its context does, and on its own after timeout or inspectTimeout.
-func Connect(options redis.UniversalOptions, maxConnections int, timeout time.Duration) *Connections {
+// itself, and fails as long as Redis is away. A command ends when its context
+// does, and on its own after a time that its pool says.
+func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 	options.MaxRetries = -1   // what to do after a failure is decided by the caller
 	options.DialerRetries = 1 // likewise
 	options.PipelinePoolSize = -1
@@ -50,7 +50,7 @@ func Connect(options redis.UniversalOptions, maxConnections int, timeout time.Du
 		own.DialTimeout, own.ReadTimeout, own.WriteTimeout, own.PoolTimeout = timeout, timeout, timeout, timeout
 		return redis.NewUniversalClient(&own)
 	}
-	connections := &Connections{Enqueue: pool(timeout), Work: pool(workTimeout), Inspect: pool(inspectTimeout)}
+	connections := &Connections{Enqueue: pool(insistTimeout), Work: pool(workTimeout), Inspect: pool(inspectTimeout)}
 	connections.Work.AddHook(pauseOnError{})
 	return connections
 }

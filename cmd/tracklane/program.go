@@ -67,7 +67,7 @@ func newProgram(c config.Config, r roles, logger *slog.Logger) (*program, error)
 		config: c, roles: r, logger: logger, listener: listener,
 		lanes:       lane.All(),
 		pool:        pool,
-		connections: tasks.Connect(*redis, c.Redis.MaxConnections, c.Redis.Timeout),
+		connections: tasks.Connect(*redis, c.Redis.MaxConnections),
 	}, nil
 }
 

@@ -67,7 +67,7 @@ func withRejects(work func(context.Context, *rejects, *cobra.Command, []string) 
 		defer pool.Close()
 		r := &rejects{
 			lanes: lane.All(), pool: pool, points: store.NewRejectedPoints(pool),
-			connections: tasks.Connect(*redis, settings.Redis.MaxConnections, settings.Redis.Timeout),
+			connections: tasks.Connect(*redis, settings.Redis.MaxConnections),
 		}
 		defer func() { err = errors.Join(err, r.connections.Close()) }()
 		r.writer = store.NewWriter(pool, r.lanes, settings.BatchMaxPoints, metrics.New(r.lanes, version))
