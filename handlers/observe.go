@@ -34,6 +34,9 @@ func (o observation) queue(lane int) *asynq.QueueInfo {
 // that the cost of looking does not grow with the number of those who look.
 const observationLifetime = 500 * time.Millisecond
 
+// lookGrace is what is left of the second after checkTimeout.
+const lookGrace = 50 * time.Millisecond
+
 // observer keeps the last observation.
 type observer struct {
 	mu   sync.Mutex
@@ -57,21 +60,25 @@ func (s *server) look(ctx context.Context) observation {
 func (s *server) lookNow(ctx context.Context) observation {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
+	deadline, _ := ctx.Deadline()
 	o := observation{waiting: make([]tasks.Waiting, len(s.Lanes))}
 	queues := make(chan queueObservation, 1)
 	go func() { queues <- s.lookAtQueues(ctx) }()
 	database := make(chan databaseHealth, 1)
 	go func() { database <- s.checkDatabase(ctx) }()
 
+	// Each answers by the time that ctx ends, but for a Redis that falls silent
+	// half-way: that one counts as down a moment later.
 	o.database = <-database
+	grace := time.NewTimer(time.Until(deadline) + lookGrace)
+	defer grace.Stop()
 	select {
 	case seen := <-queues:
 		o.redis, o.queues, o.processors, o.figures = seen.redis, seen.queues, seen.processors, seen.figures
 		if seen.waiting != nil {
 			o.waiting = seen.waiting
 		}
-	case <-ctx.Done():
-		// A Redis that is silent half-way counts as down.
+	case <-grace.C:
 	}
 	o.at = time.Now()
 	return o

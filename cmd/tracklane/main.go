@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/gin-gonic/gin"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 )
 
@@ -27,6 +28,8 @@ const (
 
 func main() {
 	gin.SetMode(gin.ReleaseMode)
+	// Each failure to reach Redis comes back as an error to who needs to know.
+	logging.Disable()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for an orderly stop; from then on a second one ends
 	// the process at once.

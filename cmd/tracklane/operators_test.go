@@ -1,0 +1,345 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/config"
+	"tracklane/lane"
+	"tracklane/services"
+	"tracklane/tasks"
+)
+
+// installation is what the tests of the operators' endpoints look at: an API
+// in this process, with a PostgreSQL and a Redis that may be stopped.
+type installation struct {
+	postgres *services.Postgres
+	redis    *services.Redis
+	client   *redis.Client
+	api      string
+}
+
+func newInstallation(t *testing.T) *installation {
+	t.Helper()
+	in := &installation{postgres: servers.Postgres(t), redis: servers.Redis(t)}
+	options, err := redis.ParseURL(in.redis.URL())
+	require.NoError(t, err)
+	options.MaxRetries = -1
+	in.client = redis.NewClient(options)
+	t.Cleanup(func() { assert.NoError(t, in.client.Close()) })
+
+	settings, err := config.Load(in.environment())
+	require.NoError(t, err)
+	p, err := newProgram(settings, roles{api: true}, newLogger(settings.LogLevel, "text"))
+	require.NoError(t, err)
+	in.api = p.url()
+	ctx, stop := context.WithCancel(context.Background())
+	stopped := make(chan error, 1)
+	go func() { stopped <- p.run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		assert.NoError(t, <-stopped)
+	})
+	require.Eventually(t, func() bool { return in.get(t, "/readyz", nil) == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return in.health(t).Database.Connected }, 10*time.Second, 20*time.Millisecond)
+	return in
+}
+
+func (in *installation) environment() []string {
+	return []string{
+		"DATABASE_URL=" + in.postgres.DSN(), "REDIS_URL=" + in.redis.URL(),
+		"HTTP_ADDR=127.0.0.1:0", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s",
+	}
+}
+
+// startWorker starts a worker as a process of its own.
+func (in *installation) startWorker(t *testing.T) *exec.Cmd {
+	t.Helper()
+	command := exec.Command(os.Args[0], "worker")
+	command.Env = append(append(os.Environ(), in.environment()...), runAsProgram+"=1")
+	command.Stdout, command.Stderr = t.Output(), t.Output()
+	require.NoError(t, command.Start())
+	t.Cleanup(func() {
+		_ = command.Process.Signal(syscall.SIGCONT)
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	})
+	return command
+}
+
+func (in *installation) get(t *testing.T, path string, into any) (status int) {
+	t.Helper()
+	answer, err := http.Get(in.api + path)
+	require.NoError(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	require.NoError(t, err)
+	if into != nil {
+		require.NoError(t, json.Unmarshal(text, into), "%s", text)
+	}
+	return answer.StatusCode
+}
+
+// healthAnswer and statusAnswer are the shapes that operators rely on, written
+// down once more, so that a change of the handlers' own shows.
+type healthAnswer struct {
+	Status   string   `json:"status"`
+	Reasons  []string `json:"reasons"`
+	Database struct {
+		Connected   bool    `json:"connected"`
+		Latency     float64 `json:"latency_ms"`
+		TimescaleDB *bool   `json:"timescaledb"`
+	} `json:"database"`
+	Redis struct {
+		Connected bool    `json:"connected"`
+		Latency   float64 `json:"latency_ms"`
+	} `json:"redis"`
+	Queues map[string]struct {
+		Pending, Processed, Failed *int
+	} `json:"queues"`
+	Version string  `json:"version"`
+	Uptime  float64 `json:"uptime_seconds"`
+
+	code int
+	took time.Duration
+}
+
+func (in *installation) health(t *testing.T) healthAnswer {
+	t.Helper()
+	var answer healthAnswer
+	begun := time.Now()
+	answer.code = in.get(t, "/health", &answer)
+	answer.took = time.Since(begun)
+	return answer
+}
+
+// requireReason waits until /health gives a reason with these words.
+func (in *installation) requireReason(t *testing.T, words string) {
+	t.Helper()
+	var last healthAnswer
+	require.Eventually(t, func() bool {
+		last = in.health(t)
+		return last.Status == "degraded" && last.code == http.StatusOK && strings.Contains(strings.Join(last.Reasons, "\n"), words)
+	}, 20*time.Second, 50*time.Millisecond, "no reason says %q", words)
+}
+
+func TestHealthAnswersWithinASecondWhateverIsDown(t *testing.T) {
+	in := newInstallation(t)
+	in.startWorker(t)
+	require.Eventually(t, func() bool {
+		return !strings.Contains(strings.Join(in.health(t).Reasons, ""), "No worker")
+	}, 20*time.Second, 50*time.Millisecond)
+
+	check := func(name string, code int, database, queue bool, reason string) {
+		t.Helper()
+		time.Sleep(observationAge) // what was seen before no longer serves
+		answer := in.health(t)
+		assert.Equal(t, code, answer.code, name)
+		assert.Less(t, answer.took, time.Second, name)
+		assert.Equal(t, database, answer.Database.Connected, "%s: database", name)
+		assert.Equal(t, queue, answer.Redis.Connected, "%s: Redis", name)
+		assert.Contains(t, strings.Join(answer.Reasons, "\n"), reason, name)
+		assert.Equal(t, map[bool]string{true: "degraded", false: "unhealthy"}[code == 200], answer.Status, name)
+		var ready int
+		require.Eventually(t, func() bool {
+			ready = in.get(t, "/readyz", nil)
+			return ready == code
+		}, 5*time.Second, 50*time.Millisecond, "%s: readyz answers %d", name, ready)
+		assert.Equal(t, http.StatusOK, in.get(t, "/livez", nil), name)
+	}
+	const plain = "TimescaleDB is not installed"
+	check("all up", 200, true, true, plain)
+
+	if !in.redis.InMemory() {
+		require.NoError(t, in.redis.Pause())
+		check("Redis silent", 200, true, false, "Redis is down: points go straight to the database.")
+		require.NoError(t, in.redis.Resume())
+	}
+	require.NoError(t, in.postgres.Pause())
+	check("PostgreSQL silent", 200, false, true, "The database is down: points wait in Redis.")
+	require.NoError(t, in.postgres.Resume())
+
+	require.NoError(t, in.redis.Kill())
+	check("Redis gone", 200, true, false, "Redis is down: points go straight to the database.")
+	require.NoError(t, in.postgres.Kill())
+	check("both gone", 503, false, false, "points are refused with 503")
+	require.NoError(t, in.redis.Restart(t.Context()))
+	check("PostgreSQL gone", 200, false, true, "The database is down: points wait in Redis.")
+	require.NoError(t, in.postgres.Restart(t.Context()))
+	check("all up again", 200, true, true, plain)
+}
+
+// observationAge is longer than the time for which one look serves all.
+const observationAge = 600 * time.Millisecond
+
+func TestHealthNamesEachReasonInWords(t *testing.T) {
+	in := newInstallation(t)
+	in.requireReason(t, "No worker is alive")
+	in.requireReason(t, "TimescaleDB is not installed")
+
+	old := lane.NewPoints(lane.All()[0], 1)
+	old.AddTrack(lane.Track{
+		Fields:     []lane.Field{lane.TextField("old"), {Null: true}, {Null: true}, {Null: true}},
+		ReceivedAt: time.Now().Add(-2 * time.Minute).UnixMicro(),
+	})
+	old.Add(0, time.Now().UnixMicro(), 1, 2)
+	queue := asynq.NewClientFromRedisClient(in.client)
+	_, err := queue.Enqueue(asynq.NewTask("live:batch", tasks.Encode(nil, old)), asynq.Queue("live"))
+	require.NoError(t, err)
+	in.requireReason(t, "A point in the queue live has waited for 2m")
+
+	inspector := asynq.NewInspectorFromRedisClient(in.client)
+	require.NoError(t, inspector.PauseQueue("live"))
+	in.requireReason(t, "The queue live is paused.")
+	_, err = inspector.ArchiveAllPendingTasks("live")
+	require.NoError(t, err)
+	in.requireReason(t, "The queue live has 1 archived tasks")
+
+	database, err := pgx.Connect(t.Context(), in.postgres.DSN())
+	require.NoError(t, err)
+	defer database.Close(context.Background())
+	_, err = database.Exec(t.Context(), `INSERT INTO rejected_points (lane, payload, error) VALUES ('live', 'x', 'test')`)
+	require.NoError(t, err)
+	in.requireReason(t, "The database refused points")
+
+	if in.redis.InMemory() {
+		in.requireReason(t, "Redis keeps queued points in memory only")
+		return // the embedded server has no configuration
+	}
+	require.NoError(t, in.client.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	in.requireReason(t, "its maxmemory-policy is allkeys-lru")
+	require.NoError(t, in.client.ConfigSet(t.Context(), "appendonly", "no").Err())
+	in.requireReason(t, "Redis keeps queued points in memory only")
+}
+
+func TestQueueStatusAddsUpEveryProcess(t *testing.T) {
+	in := newInstallation(t)
+	first, second := in.startWorker(t), in.startWorker(t)
+	type percentiles struct{ P50, P95, P99 *float64 }
+	type statusAnswer struct {
+		Redis struct {
+			Connected       bool     `json:"connected"`
+			Version         *string  `json:"version"`
+			UsedMemory      *int64   `json:"used_memory_bytes"`
+			MaxMemory       *int64   `json:"maxmemory_bytes"`
+			MaxMemoryPolicy *string  `json:"maxmemory_policy"`
+			Latency         *float64 `json:"latency_ms"`
+		} `json:"redis"`
+		Queues map[string]struct {
+			Priority, Weight, Pending, Active, Aggregating, Scheduled, Retry, Archived, Processed, Failed *int
+			Paused                                                                                        *bool
+			Latency                                                                                       *float64 `json:"latency_seconds"`
+			Memory                                                                                        *int64   `json:"memory_bytes"`
+		} `json:"queues"`
+		Processors []struct {
+			ID, Host, Status string
+			PID              int            `json:"pid"`
+			Concurrency      int            `json:"concurrency"`
+			Queues           map[string]int `json:"queues"`
+			StartedAt        time.Time      `json:"started_at"`
+			Active           *int           `json:"active"`
+		} `json:"processors"`
+		Performance map[string]struct {
+			PointsWritten   int          `json:"points_written"`
+			Duplicates      int          `json:"duplicates"`
+			Batches         int          `json:"batches"`
+			PointsPerBatch  float64      `json:"points_per_batch"`
+			PointsPerSecond *float64     `json:"points_per_second"`
+			Write           *percentiles `json:"write_ms"`
+			EndToEnd        *percentiles `json:"end_to_end_ms"`
+		} `json:"performance"`
+		Timestamp time.Time `json:"timestamp"`
+	}
+	status := func() (answer statusAnswer) {
+		assert.Equal(t, http.StatusOK, in.get(t, "/queue/status", &answer))
+		return answer
+	}
+	require.Eventually(t, func() bool { return len(status().Processors) == 2 }, 20*time.Second, 50*time.Millisecond)
+
+	const points = 5000
+	var list []string
+	for i := range points {
+		list = append(list, fmt.Sprintf(`{"datetime":"2026-07-14T10:%02d:%02d.%03dZ","lat":46,"lon":7}`, i/60%60, i%60, i%7+i/3600*7))
+	}
+	body := `{"flight_id":"sum","track_points":[` + strings.Join(list, ",") + `]}`
+	for range 2 { // the second time they are duplicates
+		answer, err := http.Post(in.api+"/upload", "application/json", strings.NewReader(body))
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.Equal(t, http.StatusAccepted, answer.StatusCode)
+	}
+	require.Eventually(t, func() bool {
+		p := status().Performance["upload"]
+		return p.PointsWritten+p.Duplicates == 2*points
+	}, 20*time.Second, 50*time.Millisecond)
+
+	got := status()
+	assert.True(t, got.Redis.Connected)
+	assert.NotNil(t, got.Redis.Version)
+	assert.NotNil(t, got.Redis.UsedMemory)
+	assert.NotNil(t, got.Redis.MaxMemory)
+	assert.NotNil(t, got.Redis.MaxMemoryPolicy)
+	assert.NotNil(t, got.Redis.Latency)
+	assert.WithinDuration(t, time.Now(), got.Timestamp, 5*time.Second)
+	upload := got.Performance["upload"]
+	assert.Equal(t, points, upload.PointsWritten)
+	assert.Equal(t, points, upload.Duplicates)
+	assert.Equal(t, 10, upload.Batches)
+	assert.InDelta(t, 1000, upload.PointsPerBatch, 0)
+	assert.Positive(t, *upload.Write.P50)
+	assert.GreaterOrEqual(t, *upload.EndToEnd.P99, *upload.EndToEnd.P50)
+	for _, l := range lane.All() {
+		q, known := got.Queues[l.Name]
+		require.True(t, known, l.Name)
+		assert.Equal(t, l.Priority, *q.Priority)
+		assert.Equal(t, l.Weight, *q.Weight)
+		for _, field := range []*int{q.Pending, q.Active, q.Aggregating, q.Scheduled, q.Retry, q.Archived, q.Processed, q.Failed} {
+			assert.NotNil(t, field)
+		}
+		assert.NotNil(t, q.Paused)
+		assert.NotNil(t, q.Latency)
+		assert.NotNil(t, q.Memory)
+		assert.NotNil(t, got.Performance[l.Name].PointsPerSecond)
+	}
+	assert.Equal(t, 10, *got.Queues["upload"].Processed)
+	pids := map[int]bool{}
+	for _, p := range got.Processors {
+		pids[p.PID] = true
+		assert.Equal(t, 4, p.Concurrency)
+		assert.Equal(t, map[string]int{"live": 6, "upload": 3, "scoring": 3, "flymaster": 1}, p.Queues)
+		assert.Equal(t, "active", p.Status)
+		assert.NotEmpty(t, p.ID)
+		assert.NotEmpty(t, p.Host)
+		assert.NotNil(t, p.Active)
+		assert.WithinDuration(t, time.Now(), p.StartedAt, time.Minute)
+	}
+	assert.Equal(t, map[int]bool{first.Process.Pid: true, second.Process.Pid: true}, pids)
+
+	require.NoError(t, first.Process.Kill())
+	require.Eventually(t, func() bool {
+		left := status().Processors
+		return len(left) == 1 && left[0].PID == second.Process.Pid
+	}, 30*time.Second, 100*time.Millisecond, "a worker that was killed still counts")
+
+	require.NoError(t, in.redis.Kill())
+	require.Eventually(t, func() bool {
+		var answer statusAnswer
+		code := in.get(t, "/queue/status", &answer)
+		return code == http.StatusServiceUnavailable && !answer.Redis.Connected && len(answer.Queues) == 4
+	}, 5*time.Second, 50*time.Millisecond)
+}
