@@ -36,7 +36,7 @@ func (b body) release() {
 }
 
 // readBody reads what a client posted to a lane, up to the lane's limit.
-func (s *server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
+func (s *Server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
 	mediaType, parameters, problem := contentType(c.Request, l)
 	if problem != nil {
 		return body{}, problem

@@ -8,14 +8,14 @@ import (
 
 // gauges reads, when Prometheus asks, what is not counted but looked up.
 type gauges struct {
-	server *server
+	server *Server
 
 	queueTasks, waitingPoints, oldest, paused      *prometheus.Desc
 	workers, redisUp, redisUsed, redisMax, breaker *prometheus.Desc
 	databaseUp, connections, acquireWait           *prometheus.Desc
 }
 
-func newGauges(s *server) *gauges {
+func newGauges(s *Server) *gauges {
 	describe := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("tracklane_"+name, help, labels, nil)
 	}

@@ -54,7 +54,7 @@ type queueHealth struct {
 }
 
 // getHealth answers 200 while points can be taken, 503 when they cannot.
-func (s *server) getHealth(c *gin.Context) {
+func (s *Server) getHealth(c *gin.Context) {
 	answer := s.health(s.look(c.Request.Context()))
 	code := http.StatusOK
 	if answer.Status == unhealthy {
@@ -65,7 +65,7 @@ func (s *server) getHealth(c *gin.Context) {
 
 // getReady answers 200 exactly when a point posted now would be taken: by
 // Redis or by the database.
-func (s *server) getReady(c *gin.Context) {
+func (s *Server) getReady(c *gin.Context) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), checkTimeout)
 	defer cancel()
 	redis := make(chan bool, 1)
@@ -78,9 +78,9 @@ func (s *server) getReady(c *gin.Context) {
 }
 
 // getLive answers as long as the process does.
-func (s *server) getLive(c *gin.Context) { c.String(http.StatusOK, "alive\n") }
+func (s *Server) getLive(c *gin.Context) { c.String(http.StatusOK, "alive\n") }
 
-func (s *server) health(o observation) health {
+func (s *Server) health(o observation) health {
 	answer := health{
 		Status: healthy, Reasons: s.reasons(o),
 		Database: o.database,
@@ -108,7 +108,7 @@ func (s *server) health(o observation) health {
 }
 
 // reasons says in words what is not as it should be.
-func (s *server) reasons(o observation) []string {
+func (s *Server) reasons(o observation) []string {
 	reasons := []string{}
 	add := func(format string, values ...any) {
 		reasons = append(reasons, fmt.Sprintf(format, values...))
@@ -153,7 +153,7 @@ func (s *server) reasons(o observation) []string {
 }
 
 // checkDatabase asks the database whether it is there.
-func (s *server) checkDatabase(ctx context.Context) databaseHealth {
+func (s *Server) checkDatabase(ctx context.Context) databaseHealth {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	begun := time.Now()

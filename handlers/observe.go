@@ -45,7 +45,7 @@ type observer struct {
 
 // look returns what is to be seen now, or was half a second ago. It takes
 // about checkTimeout at the most.
-func (s *server) look(ctx context.Context) observation {
+func (s *Server) look(ctx context.Context) observation {
 	s.observer.mu.Lock()
 	defer s.observer.mu.Unlock()
 	if time.Since(s.observer.last.at) < observationLifetime {
@@ -57,7 +57,7 @@ func (s *server) look(ctx context.Context) observation {
 }
 
 // lookNow looks at all at the same time.
-func (s *server) lookNow(ctx context.Context) observation {
+func (s *Server) lookNow(ctx context.Context) observation {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -81,6 +81,9 @@ func (s *server) lookNow(ctx context.Context) observation {
 	case <-grace.C:
 	}
 	o.at = time.Now()
+	if o.figures == nil { // then this process's own are all that is known
+		o.figures = s.Recorder.Figures(o.at)
+	}
 	return o
 }
 
@@ -94,7 +97,7 @@ type queueObservation struct {
 
 // lookAtQueues returns what Redis tells; a Redis that fails half-way is not
 // connected.
-func (s *server) lookAtQueues(ctx context.Context) queueObservation {
+func (s *Server) lookAtQueues(ctx context.Context) queueObservation {
 	seen := queueObservation{redis: s.Inspector.Redis(ctx)}
 	if !seen.redis.Connected {
 		return seen
@@ -106,7 +109,7 @@ func (s *server) lookAtQueues(ctx context.Context) queueObservation {
 	return seen
 }
 
-func (s *server) lookIntoQueues(ctx context.Context, seen *queueObservation) (err error) {
+func (s *Server) lookIntoQueues(ctx context.Context, seen *queueObservation) (err error) {
 	if seen.queues, err = s.Inspector.Queues(); err != nil {
 		return err
 	}

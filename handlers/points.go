@@ -22,7 +22,7 @@ const directTimeout = 5 * time.Second
 const retryAfter = "5"
 
 // postPoints answers the posts of one lane.
-func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
+func (s *Server) postPoints(l *lane.Lane) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		received := time.Now()
 		defer func() { s.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
@@ -54,7 +54,7 @@ func (s *server) postPoints(l *lane.Lane) gin.HandlerFunc {
 // take puts points into Redis or, when Redis does not take them, straight into
 // the database. When neither does at once, Redis is asked again with more
 // patience: one that is slow is better than a refusal.
-func (s *server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
+func (s *Server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
 	ctx := c.Request.Context()
 	points := decoded.Points.Len() // writing may drop duplicates from the list
 	if s.Enqueuer.Enqueue(ctx, decoded.Points) == nil {
@@ -79,14 +79,14 @@ func (s *server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
 	s.queued(c, l, decoded, points)
 }
 
-func (s *server) queued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
+func (s *Server) queued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
 	s.Recorder.Accepted(l, metrics.Queue, points)
 	acceptance{status: "queued", points: points, decoded: &decoded}.send(c, l, http.StatusAccepted)
 }
 
 // writeDirectly writes past Redis. The client's going away does not stop a
 // write that has begun.
-func (s *server) writeDirectly(ctx context.Context, points *lane.Points) (store.Result, error) {
+func (s *Server) writeDirectly(ctx context.Context, points *lane.Points) (store.Result, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), directTimeout)
 	defer cancel()
 	return s.Writer.Write(ctx, points, "")

@@ -72,7 +72,7 @@ type percentiles struct {
 
 // getQueueStatus answers what asynq and the worker processes tell through
 // Redis; 503 with the same shape when Redis is down.
-func (s *server) getQueueStatus(c *gin.Context) {
+func (s *Server) getQueueStatus(c *gin.Context) {
 	o := s.look(c.Request.Context())
 	code := http.StatusOK
 	if !o.redis.Connected {
@@ -81,7 +81,7 @@ func (s *server) getQueueStatus(c *gin.Context) {
 	c.JSON(code, s.queueStatus(o))
 }
 
-func (s *server) queueStatus(o observation) queueStatus {
+func (s *Server) queueStatus(o observation) queueStatus {
 	answer := queueStatus{
 		Redis: redisStatus{
 			Connected: o.redis.Connected, Version: o.redis.Version,

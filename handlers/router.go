@@ -3,6 +3,7 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"tracklane/asynqmon"
 	"tracklane/lane"
 	"tracklane/metrics"
+	"tracklane/page"
 	"tracklane/store"
 	"tracklane/tasks"
 )
@@ -40,22 +42,37 @@ type Parts struct {
 	Version string
 }
 
-// server answers requests with its parts.
-type server struct {
+// Server answers HTTP requests with its parts. Any number of goroutines may use
+// it at the same time.
+type Server struct {
 	Parts
+	router   http.Handler
+	page     *page.Page
 	started  time.Time
 	bodies   sync.Pool // of *bytes.Buffer
 	budget   *semaphore.Weighted
 	observer observer
 }
 
-// New returns the handler of a process: what probes and operators ask for,
-// and the lanes where there is an enqueuer.
-func New(parts Parts) http.Handler {
-	s := &server{Parts: parts, started: time.Now(), budget: semaphore.NewWeighted(bodyBudget)}
+// New returns the server of a process: what probes and operators ask for, and
+// the lanes where there is an enqueuer.
+func New(parts Parts) *Server {
+	s := &Server{Parts: parts, started: time.Now(), budget: semaphore.NewWeighted(bodyBudget)}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
+	s.page = page.New(s.snapshot, parts.Logger)
 	parts.Recorder.Register(newGauges(s))
+	s.router = s.newRouter()
+	return s
+}
 
+// Run keeps the figures of the operators' page moving until ctx ends. It must
+// end before the server that uses s is shut down, or that waits for open pages.
+func (s *Server) Run(ctx context.Context) { s.page.Run(ctx) }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+
+func (s *Server) newRouter() *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
 	router.Use(gin.CustomRecoveryWithWriter(nil, s.recovered))
@@ -68,19 +85,22 @@ func New(parts Parts) http.Handler {
 	router.GET("/livez", s.getLive)
 	router.GET("/readyz", s.getReady)
 	router.GET("/health", s.getHealth)
-	router.GET("/metrics", gin.WrapH(parts.Recorder.Handler()))
+	router.GET("/metrics", gin.WrapH(s.Recorder.Handler()))
 	router.GET("/queue/status", s.getQueueStatus)
-	router.Any(asynqmon.RootPath, gin.WrapH(parts.Asynqmon))
-	router.Any(asynqmon.RootPath+"/*path", gin.WrapH(parts.Asynqmon))
-	if parts.Enqueuer != nil {
-		for _, l := range parts.Lanes {
+	router.Any(asynqmon.RootPath, gin.WrapH(s.Asynqmon))
+	router.Any(asynqmon.RootPath+"/*path", gin.WrapH(s.Asynqmon))
+	for _, path := range []string{"/", "/events", "/page/*path"} {
+		router.GET(path, gin.WrapH(s.page))
+	}
+	if s.Enqueuer != nil {
+		for _, l := range s.Lanes {
 			router.POST("/"+l.Name, s.postPoints(l))
 		}
 	}
 	return router
 }
 
-func (s *server) recovered(c *gin.Context, cause any) {
+func (s *Server) recovered(c *gin.Context, cause any) {
 	s.Logger.Error("a request failed", "path", c.Request.URL.Path, "request_id", requestID(c), "panic", cause)
 	internal := problem{
 		Status: http.StatusInternalServerError, Title: "Internal error",

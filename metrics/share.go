@@ -56,7 +56,7 @@ const (
 	sharedKey = "tracklane:figures"
 
 	// publishInterval is how often a process publishes its figures.
-	publishInterval = 2 * time.Second
+	publishInterval = time.Second
 
 	// sharedLifetime is how old figures may be before their process counts as
 	// dead.

@@ -140,8 +140,10 @@ func (p *program) run(ctx context.Context) error {
 		}, p.logger)
 		running.Go(func() { worker.Run(ctx) })
 	}
+	answering := handlers.New(handled)
+	running.Go(func() { answering.Run(ctx) })
 	server := &http.Server{
-		Handler:           handlers.New(handled),
+		Handler:           answering,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
 		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
 	}
