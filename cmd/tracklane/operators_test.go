@@ -139,6 +139,7 @@ func (in *installation) requireReason(t *testing.T, words string) {
 }
 
 func TestHealthAnswersWithinASecondWhateverIsDown(t *testing.T) {
+	t.Parallel()
 	in := newInstallation(t)
 	in.startWorker(t)
 	require.Eventually(t, func() bool {
@@ -188,6 +189,7 @@ func TestHealthAnswersWithinASecondWhateverIsDown(t *testing.T) {
 const observationAge = 600 * time.Millisecond
 
 func TestHealthNamesEachReasonInWords(t *testing.T) {
+	t.Parallel()
 	in := newInstallation(t)
 	in.requireReason(t, "No worker is alive")
 	in.requireReason(t, "TimescaleDB is not installed")
@@ -228,6 +230,7 @@ func TestHealthNamesEachReasonInWords(t *testing.T) {
 }
 
 func TestQueueStatusAddsUpEveryProcess(t *testing.T) {
+	t.Parallel()
 	in := newInstallation(t)
 	first, second := in.startWorker(t), in.startWorker(t)
 	type percentiles struct{ P50, P95, P99 *float64 }
