@@ -171,9 +171,9 @@ func (w *Worker) wakeGroups(ctx context.Context) {
 }
 
 // retryDelay spreads tasks that come back over maxRetryDelay, but for those
-// that a stopping worker hands to the others.
+// that a stopping worker hands to the others, or that a killed one had.
 func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
-	if errors.Is(err, errStopping) {
+	if errors.Is(err, errStopping) || errors.Is(err, asynq.ErrLeaseExpired) {
 		return 0
 	}
 	return maxRetryDelay/4 + rand.N(maxRetryDelay*3/4)

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestNinetySecondsOfFaults is a run as the command does it.
+func TestNinetySecondsOfFaults(t *testing.T) {
+	found, err := run(t.Context(), options{seed: 1, duration: 90 * time.Second, progress: t.Output()})
+	require.NoError(t, err)
+	var report strings.Builder
+	require.NoError(t, found.write(&report))
+	t.Log(report.String())
+	assert.Empty(t, found.violations(), "data and logs are in %s", found.folder)
+	assert.GreaterOrEqual(t, len(found.incidents), 10)
+	assert.Positive(t, found.comparison.stored)
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// requestTimeout is how long a client waits for an answer before it sends
+	// the same points again.
+	requestTimeout = 10 * time.Second
+
+	// A client that was refused waits between these two before it tries again:
+	// less than Retry-After asks for, so that the pressure does not let up.
+	minRetryPause, maxRetryPause = 200 * time.Millisecond, time.Second
+
+	// catchUp is how much faster than its pace a client sends what it could not
+	// send before.
+	catchUp = 4
+
+	// Every repeatEvery-th request is sent once more after it was acknowledged,
+	// as a device does that did not hear the answer.
+	repeatEvery = 20
+
+	// A client that was driven to the other api tries its own again before one
+	// of so many requests.
+	homeEvery = 20
+
+	// slowAnswer is what an answer should not take.
+	slowAnswer = time.Second
+)
+
+// api is one way into the system.
+type api struct {
+	name, url string
+}
+
+// answers counts what clients were answered. Any number of goroutines may use
+// it at the same time.
+type answers struct {
+	mu       sync.Mutex
+	byStatus map[int]int // 0: none
+	slow     []slow
+	wrong    findings // answers that break the contract
+}
+
+// slow is an answer that took longer than slowAnswer.
+type slow struct {
+	api        string
+	begun, end time.Time
+}
+
+func (a *answers) add(status int, from string, begun, end time.Time, wrong string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.byStatus[status]++
+	if status != 0 && end.Sub(begun) > slowAnswer {
+		a.slow = append(a.slow, slow{from, begun, end})
+	}
+	if wrong != "" {
+		a.wrong.add(wrong)
+	}
+}
+
+// client sends one stream.
+type client struct {
+	stream  stream
+	ledger  *ledger
+	answers *answers
+	apis    []api
+	current int // the api in use
+	http    *http.Client
+}
+
+func newClient(s stream, l *ledger, a *answers, apis []api) *client {
+	return &client{
+		stream: s, ledger: l, answers: a, apis: apis, current: s.id % len(apis),
+		http: &http.Client{Transport: &http.Transport{}, Timeout: requestTimeout},
+	}
+}
+
+// run sends requests at the stream's pace until sending ends, then finishes the
+// one that is pending, unless ctx ends first.
+func (c *client) run(ctx, sending context.Context) {
+	defer c.http.CloseIdleConnections()
+	var last time.Time
+	for due := time.Now().Add(rand.N(c.stream.every)); ; due = due.Add(c.stream.every) {
+		at := due
+		if earliest := last.Add(c.stream.every / catchUp); at.Before(earliest) {
+			at = earliest
+		}
+		if !sleep(sending, time.Until(at)) {
+			return
+		}
+		last = time.Now()
+		if rand.IntN(homeEvery) == 0 {
+			c.current = c.stream.id % len(c.apis)
+		}
+		number := c.ledger.next(c.stream.id)
+		if !c.deliver(ctx, number) {
+			return
+		}
+		if number%repeatEvery == 0 {
+			// Nobody waits for this answer, so its failure is nobody's.
+			_, _ = c.post(ctx, number)
+		}
+	}
+}
+
+// deliver sends a request until it is acknowledged, to the other api after each
+// failure. It returns false when ctx ended first.
+func (c *client) deliver(ctx context.Context, number int) bool {
+	for {
+		direct, err := c.post(ctx, number)
+		if err == nil {
+			c.ledger.acknowledge(c.stream.id, time.Now(), direct)
+			return true
+		}
+		c.current = (c.current + 1) % len(c.apis)
+		if !sleep(ctx, minRetryPause+rand.N(maxRetryPause-minRetryPause)) {
+			return false
+		}
+	}
+}
+
+// post sends a request once. It returns nil when it was acknowledged.
+func (c *client) post(ctx context.Context, number int) (direct bool, err error) {
+	body, contentType := c.stream.body(number)
+	api := c.apis[c.current]
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, api.url+"/"+c.stream.lane, bytes.NewReader(body))
+	if err != nil {
+		return false, fmt.Errorf("make a request: %w", err)
+	}
+	request.Header.Set("Content-Type", contentType)
+	request.Header.Set("X-Request-Id", fmt.Sprintf("%s-%d-%d", c.stream.lane, c.stream.id, number))
+	begun := time.Now()
+	response, err := c.http.Do(request)
+	if err != nil {
+		c.answers.add(0, api.name, begun, time.Now(), "")
+		return false, err
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	response.Body.Close()
+	if err != nil {
+		c.answers.add(0, api.name, begun, time.Now(), "")
+		return false, err
+	}
+	acknowledged, wrong := c.check(response, text)
+	if wrong != "" {
+		wrong = fmt.Sprintf("request %d of stream %d to %s/%s: %s: %s %.300s",
+			number, c.stream.id, api.name, c.stream.lane, wrong, response.Status, text)
+	}
+	c.answers.add(response.StatusCode, api.name, begun, time.Now(), wrong)
+	if !acknowledged {
+		return false, fmt.Errorf("the points were not taken: %s", response.Status)
+	}
+	return response.StatusCode == http.StatusCreated, nil
+}
+
+// check tells whether an answer acknowledges all points of the request, and
+// what is wrong with it when the contract does not allow it.
+func (c *client) check(response *http.Response, text []byte) (acknowledged bool, wrong string) {
+	switch response.StatusCode {
+	case http.StatusServiceUnavailable:
+		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err != nil || seconds < 1 {
+			return false, "no usable Retry-After"
+		}
+		return false, ""
+	case http.StatusAccepted, http.StatusCreated:
+	default:
+		return false, "a good request was refused"
+	}
+	if c.stream.lane == "flymaster" {
+		if strings.TrimSpace(string(text)) != "OK" {
+			return false, "the answer is not OK"
+		}
+		return true, ""
+	}
+	var answer struct {
+		Points, Inserted, Duplicates int
+		Rejected                     []any
+	}
+	switch err := json.Unmarshal(text, &answer); {
+	case err != nil:
+		return false, "the answer is not JSON"
+	case answer.Points != c.stream.points || len(answer.Rejected) > 0:
+		return false, fmt.Sprintf("%d good points were sent", c.stream.points)
+	case response.StatusCode == http.StatusCreated && answer.Inserted+answer.Duplicates != answer.Points:
+		return false, "inserted and duplicates are not all points"
+	}
+	return true, ""
+}
+
+// sleep waits; it returns false when ctx ended first.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if pause <= 0 {
+		return true
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestLedgerRemembersWhatWasAcknowledgedAndSeen(t *testing.T) {
+	begun := time.Now()
+	after := func(seconds int) time.Time { return begun.Add(time.Duration(seconds) * time.Second) }
+	l := newLedger([]stream{
+		{id: 0, lane: "live", points: 1},
+		{id: 1, lane: "upload", points: 1000},
+	}, begun)
+
+	assert.Equal(t, 0, l.next(0))
+	l.acknowledge(0, after(2), false)
+	assert.Equal(t, 1, l.next(0))
+	assert.Equal(t, 1, l.next(0), "a request that was not acknowledged is the next one still")
+	assert.Equal(t, 0, l.next(1))
+	l.acknowledge(1, after(9), true)
+
+	acknowledged, pending := l.requests(0)
+	assert.Equal(t, 1, acknowledged)
+	assert.True(t, pending)
+	assert.Equal(t, []request{{0, 0}}, l.unseen("live", 10))
+	assert.Equal(t, []request{{1, 0}}, l.unseen("upload", 10))
+
+	l.saw([]request{{1, 0}, {1, 0}}, after(12))
+	l.finish(after(10))
+	assert.Equal(t, 1, l.unseenCount())
+	assert.Equal(t, totals{
+		requests: 2, unanswered: 1, points: 1001, directPoints: 1000,
+		longestSilence: 7 * time.Second, silenceEnded: 9 * time.Second,
+		medianWait: 3 * time.Second, p99Wait: 3 * time.Second, maxWait: 3 * time.Second,
+		slowest: request{1, 0}, slowestAt: 9 * time.Second,
+	}, l.totals())
+}
+
+func TestLedgerCountsTheSilenceBeforeTheFirstAndAfterTheLast(t *testing.T) {
+	begun := time.Now()
+	streams := []stream{{lane: "live", points: 1}}
+
+	first := newLedger(streams, begun)
+	first.acknowledge(0, begun.Add(5*time.Second), false)
+	first.finish(begun.Add(6 * time.Second))
+	assert.Equal(t, 5*time.Second, first.totals().longestSilence)
+
+	last := newLedger(streams, begun)
+	last.acknowledge(0, begun.Add(time.Second), false)
+	last.finish(begun.Add(6 * time.Second))
+	assert.Equal(t, 5*time.Second, last.totals().longestSilence)
+}

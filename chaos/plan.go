@@ -1,0 +1,210 @@
+package main
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// kind is a way in which something breaks.
+type kind string
+
+const (
+	kill      kind = "kill -9"
+	terminate kind = "SIGTERM"
+	pause     kind = "SIGSTOP"
+
+	// Of a PostgreSQL server: one of its processes is killed, and the server
+	// ends all others and recovers.
+	crash kind = "kill -9 of a backend"
+
+	cut       kind = "connections cut"
+	delay     kind = "delayed"
+	throttle  kind = "throttled"
+	blackHole kind = "black-holed"
+	mute      kind = "answers lost" // a black hole in one direction
+
+	redisFull     kind = "maxmemory reached"
+	noConnections kind = "max_connections reached"
+	diskFull      kind = "disk full (53100)"
+	diskSlow      kind = "slow commits"
+)
+
+// fault is one entry of a plan.
+type fault struct {
+	At     time.Duration // since the start of the traffic
+	Lasts  time.Duration
+	Kind   kind
+	Target string // a server, a process or a link
+}
+
+// End is when the fault is over; what was ended begins to start then.
+func (f fault) End() time.Duration { return f.At + f.Lasts }
+
+const (
+	postgresName = "postgresql"
+	redisName    = "redis"
+	clientsName  = "clients"
+)
+
+var (
+	apiNames    = []string{"api-1", "api-2"}
+	workerNames = []string{"worker-1", "worker-2"}
+)
+
+// linkName names the connections that one party opens to another.
+func linkName(from, to string) string { return from + " to " + to }
+
+// linkNames lists every link of the stage.
+func linkNames() []string {
+	var names []string
+	for _, api := range apiNames {
+		names = append(names, linkName(clientsName, api))
+	}
+	for _, process := range slices.Concat(apiNames, workerNames) {
+		names = append(names, linkName(process, redisName), linkName(process, postgresName))
+	}
+	return names
+}
+
+// suit is a kind of fault, what it may strike, how long it lasts and how often
+// it comes in a deck.
+type suit struct {
+	kind     kind
+	targets  []string
+	min, max time.Duration
+	cards    int
+}
+
+func suits() []suit {
+	const second = time.Second
+	processes, links := slices.Concat(apiNames, workerNames), linkNames()
+	return []suit{
+		{kill, workerNames, second, 6 * second, 3},
+		{kill, []string{postgresName}, second, 5 * second, 2},
+		{kill, []string{redisName}, second, 5 * second, 3},
+		{kill, apiNames, second, 6 * second, 2},
+		{crash, []string{postgresName}, second, 2 * second, 2},
+		{terminate, processes, second, 6 * second, 3},
+		{terminate, []string{redisName}, second, 4 * second, 1},
+		{terminate, []string{postgresName}, second, 4 * second, 1},
+		{pause, processes, 5 * second, 40 * second, 2},
+		{pause, []string{redisName}, 5 * second, 40 * second, 1},
+		{pause, []string{postgresName}, 5 * second, 40 * second, 1},
+		{cut, links, second, 10 * second, 4},
+		{delay, links, 3 * second, 20 * second, 3},
+		{throttle, links, 3 * second, 20 * second, 3},
+		{blackHole, links, 3 * second, 20 * second, 3},
+		{mute, links, 3 * second, 20 * second, 3},
+		{redisFull, []string{redisName}, 3 * second, 15 * second, 2},
+		{noConnections, []string{postgresName}, 3 * second, 12 * second, 2},
+		{diskFull, []string{postgresName}, 3 * second, 15 * second, 1},
+		{diskSlow, []string{postgresName}, 3 * second, 15 * second, 1},
+	}
+}
+
+const (
+	firstFault = 3 * time.Second
+
+	// The pauses between the beginnings of two faults.
+	minGap, maxGap = 4 * time.Second, 10 * time.Second
+
+	// maxAtOnce is how many faults may be under way together.
+	maxAtOnce = 4
+
+	// A short run is for a quick answer: no fault of it lasts longer than
+	// shortFault.
+	shortRun   = 5 * time.Minute
+	shortFault = 8 * time.Second
+
+	// recovery is kept free of faults behind the end of one on the same target:
+	// the server starts, or the process takes its time to stop.
+	recovery       = 3 * time.Second
+	recoveryOfStop = shutdownTimeout + recovery
+)
+
+// makePlan returns the faults of a run. The same seed and duration give the
+// same plan. Each kind comes up before any comes up again as often as its suit
+// has cards; the four kills come first, that of a worker before all, whose
+// tasks are the last to come back. No target suffers two faults at a time.
+func makePlan(seed uint64, duration time.Duration) []fault {
+	random := rand.New(rand.NewPCG(seed, 0))
+	all := suits()
+	deck := shuffled(all, random)
+	for i, first := range all[:4] {
+		at := slices.IndexFunc(deck, func(s suit) bool {
+			return s.kind == kill && s.targets[0] == first.targets[0]
+		})
+		deck = slices.Insert(slices.Delete(deck, at, at+1), i, first)
+	}
+
+	var plan []fault
+	free := make(map[string]time.Duration) // when a target may be struck again
+	for at := firstFault; at < duration; at += minGap + rand64(random, maxGap-minGap) {
+		if len(deck) < len(all) {
+			deck = append(deck, shuffled(all, random)...)
+		}
+		if underWay(plan, at) >= maxAtOnce {
+			continue
+		}
+		for i, s := range deck {
+			target, ok := pick(s.targets, random, func(name string) bool { return free[name] <= at })
+			if !ok {
+				continue
+			}
+			longest := s.max
+			if duration < shortRun {
+				longest = min(longest, shortFault)
+			}
+			f := fault{At: at, Lasts: s.min + rand64(random, longest-s.min), Kind: s.kind, Target: target}
+			if f.End() > duration {
+				continue
+			}
+			plan = append(plan, f)
+			free[target] = f.End() + recovery
+			if f.Kind == terminate {
+				free[target] = f.End() + recoveryOfStop
+			}
+			deck = slices.Delete(deck, i, i+1)
+			break
+		}
+	}
+	return plan
+}
+
+// shuffled returns a deck of the suits' cards.
+func shuffled(all []suit, random *rand.Rand) []suit {
+	var deck []suit
+	for _, s := range all {
+		for range s.cards {
+			deck = append(deck, s)
+		}
+	}
+	random.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
+	return deck
+}
+
+// pick returns one of the names that are allowed.
+func pick(names []string, random *rand.Rand, allowed func(string) bool) (name string, ok bool) {
+	offset := random.IntN(len(names))
+	for i := range names {
+		if name := names[(offset+i)%len(names)]; allowed(name) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func underWay(plan []fault, at time.Duration) int {
+	count := 0
+	for _, f := range plan {
+		if f.End() > at {
+			count++
+		}
+	}
+	return count
+}
+
+func rand64(random *rand.Rand, below time.Duration) time.Duration {
+	return time.Duration(random.Int64N(int64(below)))
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestPlanFollowsFromSeedAndDuration(t *testing.T) {
+	assert.Equal(t, makePlan(5, 10*time.Minute), makePlan(5, 10*time.Minute))
+	assert.NotEqual(t, makePlan(5, 10*time.Minute), makePlan(6, 10*time.Minute))
+}
+
+func TestHalfAnHourHasTwoHundredFaultsOfEveryKind(t *testing.T) {
+	for seed := range uint64(50) {
+		plan := makePlan(seed, 30*time.Minute)
+		require.GreaterOrEqual(t, len(plan), 200, "seed %d", seed)
+		kinds := make(map[kind]bool)
+		for _, f := range plan {
+			kinds[f.Kind] = true
+		}
+		for _, s := range suits() {
+			require.True(t, kinds[s.kind], "seed %d has no %s", seed, s.kind)
+		}
+	}
+}
+
+func TestNinetySecondsKillEverySortOfProcess(t *testing.T) {
+	for seed := range uint64(50) {
+		plan := makePlan(seed, 90*time.Second)
+		require.GreaterOrEqual(t, len(plan), 10, "seed %d", seed)
+		var killed []string
+		for _, f := range plan[:4] {
+			require.Equal(t, kill, f.Kind)
+			killed = append(killed, targetClass(f.Target))
+		}
+		require.Equal(t, []string{"worker", postgresName, redisName, "api"}, killed)
+		for _, f := range plan {
+			require.LessOrEqual(t, f.Lasts, shortFault)
+		}
+	}
+}
+
+func TestNoTargetSuffersTwoFaultsAtOnce(t *testing.T) {
+	for seed := range uint64(50) {
+		over := make(map[string]time.Duration)
+		for _, f := range makePlan(seed, 30*time.Minute) {
+			require.GreaterOrEqual(t, f.At, over[f.Target], "seed %d, %s of %s", seed, f.Kind, f.Target)
+			require.LessOrEqual(t, f.End(), 30*time.Minute)
+			over[f.Target] = f.End() + recovery
+		}
+	}
+}

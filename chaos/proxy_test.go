@@ -1,0 +1,169 @@
+package main
+
+import (
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const echoTimeout = 10 * time.Second
+
+// echoThroughLink returns a link to a server that sends back what it gets.
+func echoThroughLink(t *testing.T) *link {
+	t.Helper()
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { server.Close() })
+	go func() {
+		for {
+			connection, err := server.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer connection.Close()
+				io.Copy(connection, connection)
+			}()
+		}
+	}()
+	l, err := openLink(server.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(l.close)
+	return l
+}
+
+func dial(t *testing.T, l *link) *net.TCPConn {
+	t.Helper()
+	connection, err := net.Dial("tcp", l.address())
+	require.NoError(t, err)
+	t.Cleanup(func() { connection.Close() })
+	require.NoError(t, connection.SetDeadline(time.Now().Add(echoTimeout)))
+	return connection.(*net.TCPConn)
+}
+
+// refuses tells that a new connection is broken, at once or soon.
+func refuses(t *testing.T, l *link) {
+	t.Helper()
+	connection, err := net.Dial("tcp", l.address())
+	if err == nil {
+		defer connection.Close()
+		require.NoError(t, connection.SetDeadline(time.Now().Add(echoTimeout)))
+		_, err = connection.Read(make([]byte, 1))
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	}
+	require.Error(t, err)
+}
+
+// echo sends text and returns how long it took to come back.
+func echo(t *testing.T, connection net.Conn, text string) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	_, err := io.WriteString(connection, text)
+	require.NoError(t, err)
+	answer := make([]byte, len(text))
+	_, err = io.ReadFull(connection, answer)
+	require.NoError(t, err)
+	require.Equal(t, text, string(answer))
+	return time.Since(begun)
+}
+
+// silent tells that nothing arrives on a connection for a while.
+func silent(t *testing.T, connection net.Conn) {
+	t.Helper()
+	require.NoError(t, connection.SetReadDeadline(time.Now().Add(200*time.Millisecond)))
+	_, err := connection.Read(make([]byte, 1))
+	var timeout net.Error
+	require.ErrorAs(t, err, &timeout)
+	require.True(t, timeout.Timeout(), "%v", err)
+	require.NoError(t, connection.SetReadDeadline(time.Now().Add(echoTimeout)))
+}
+
+func TestLinkPassesOnWhatBothSidesSayAndTheirEnds(t *testing.T) {
+	connection := dial(t, echoThroughLink(t))
+	echo(t, connection, "a")
+	echo(t, connection, string(make([]byte, 5*linkBuffer/4)))
+	require.NoError(t, connection.CloseWrite())
+	rest, err := io.ReadAll(connection)
+	require.NoError(t, err)
+	assert.Empty(t, rest)
+}
+
+func TestCutLinkBreaksConnectionsAndRefusesNewOnes(t *testing.T) {
+	l := echoThroughLink(t)
+	before := dial(t, l)
+	echo(t, before, "a")
+	l.set(weather{Cut: true})
+	_, err := before.Read(make([]byte, 1))
+	require.Error(t, err)
+
+	refuses(t, l)
+
+	l.set(weather{})
+	echo(t, dial(t, l), "b")
+}
+
+func TestDelayedLinkHoldsEachDirectionUp(t *testing.T) {
+	l := echoThroughLink(t)
+	l.set(weather{Delay: 60 * time.Millisecond})
+	assert.GreaterOrEqual(t, echo(t, dial(t, l), "a"), 120*time.Millisecond)
+}
+
+func TestThrottledLinkIsNoFasterThanItShould(t *testing.T) {
+	l := echoThroughLink(t)
+	l.set(weather{BytesPerSecond: 100_000})
+	assert.GreaterOrEqual(t, echo(t, dial(t, l), string(make([]byte, 10_000))), 200*time.Millisecond)
+}
+
+func TestBlackHoleHoldsEverythingAndLetsItGoAfterwards(t *testing.T) {
+	for name, hole := range map[string]weather{
+		"both directions": {HoldToServer: true, HoldToClient: true},
+		"the answers":     {HoldToClient: true},
+		"the requests":    {HoldToServer: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := echoThroughLink(t)
+			before := dial(t, l)
+			echo(t, before, "a")
+			l.set(hole)
+			during := dial(t, l)
+			for _, connection := range []net.Conn{before, during} {
+				_, err := io.WriteString(connection, "b")
+				require.NoError(t, err)
+				silent(t, connection)
+			}
+			l.set(weather{})
+			for _, connection := range []net.Conn{before, during} {
+				answer := make([]byte, 1)
+				_, err := io.ReadFull(connection, answer)
+				require.NoError(t, err)
+				require.Equal(t, "b", string(answer))
+			}
+		})
+	}
+}
+
+func TestLinkEndsWhileItHoldsConnections(t *testing.T) {
+	l := echoThroughLink(t)
+	connection := dial(t, l)
+	l.set(weather{HoldToServer: true, HoldToClient: true})
+	_, err := io.WriteString(connection, "a")
+	require.NoError(t, err)
+	l.close() // must return
+	_, err = connection.Read(make([]byte, 1))
+	require.Error(t, err)
+}
+
+func TestLinkRefusesWhileTheServerIsAway(t *testing.T) {
+	server, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	l, err := openLink(server.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(l.close)
+	require.NoError(t, server.Close())
+	refuses(t, l)
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// options say how long a run is and what happens in it.
+type options struct {
+	seed     uint64
+	duration time.Duration // of traffic and faults
+	progress io.Writer     // gets a line now and then
+}
+
+const (
+	// finishTimeout is how long clients may take to get their last requests
+	// acknowledged once all faults are over.
+	finishTimeout = time.Minute
+
+	// settleTimeout is how long acknowledged points may take to their tables
+	// after that. The longest road leads through a crash inside aggregation:
+	// two minutes until asynq takes the tasks for lost, up to one more until it
+	// looks, and twenty seconds until the group is woken.
+	settleTimeout = 5 * time.Minute
+
+	progressInterval = 15 * time.Second
+)
+
+// outcome is all that a run found out.
+type outcome struct {
+	options    options
+	machine    machine
+	begun      time.Time
+	traffic    time.Duration // from the first request to the last
+	settled    time.Duration // from the last acknowledgement until all was stored
+	isSettled  bool
+	incidents  []incident
+	totals     totals
+	answers    *answers
+	comparison comparison
+	folder     string // kept when something was wrong
+}
+
+// run does a whole run. The error says that it could not be carried out; what
+// it found wrong with tracklane is in the outcome. The run's folder is kept in
+// both cases, and removed else.
+func run(ctx context.Context, o options) (found outcome, err error) {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	s, err := openStage(ctx, fail)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("the harness failed: %v\n%s", cause, debug.Stack())
+		}
+		err = errors.Join(err, s.close())
+		if err != nil {
+			err = fmt.Errorf("%w; see %s", err, s.folder)
+		} else if len(found.violations()) == 0 {
+			err = os.RemoveAll(s.folder)
+		}
+	}()
+	found = outcome{options: o, machine: thisMachine(s), folder: s.folder}
+
+	ledger := newLedger(makeStreams(), time.Now())
+	found.begun, found.answers = ledger.begun, &answers{byStatus: make(map[int]int)}
+	injector := &injector{stage: s, begun: ledger.begun}
+	verifier := newVerifier(s.database, ledger)
+
+	var clients, background sync.WaitGroup
+	sending, stopSending := context.WithCancel(ctx)
+	finishing, giveUp := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	// Whatever happens, nothing outlives the run.
+	defer background.Wait()
+	defer clients.Wait()
+	defer func() { stopSending(); giveUp() }()
+
+	for _, stream := range ledger.streams {
+		clients.Go(func() {
+			defer reportPanic(fail)
+			newClient(stream, ledger, found.answers, s.apis()).run(finishing, sending)
+		})
+	}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	background.Go(func() {
+		defer reportPanic(fail)
+		found.isSettled = verifier.watch(watching, stopped)
+		stopWatching()
+	})
+	background.Go(func() { reportProgress(watching, o.progress, ledger, injector) })
+
+	injector.run(ctx, makePlan(o.seed, o.duration), fail)
+	sleep(ctx, time.Until(ledger.begun.Add(o.duration)))
+	stopSending()
+	timer := time.AfterFunc(finishTimeout, giveUp)
+	defer timer.Stop()
+	clients.Wait()
+	last := time.Now()
+	ledger.finish(last)
+	found.traffic = last.Sub(ledger.begun)
+	found.incidents = injector.all()
+
+	close(stopped)
+	limit := time.AfterFunc(settleTimeout, stopWatching)
+	defer limit.Stop()
+	background.Wait()
+	found.settled = time.Since(last)
+	if ctx.Err() != nil {
+		return found, fmt.Errorf("the run ended early: %w", context.Cause(ctx))
+	}
+	if found.comparison, err = verifier.compare(ctx); err != nil {
+		return found, err
+	}
+	found.totals = ledger.totals()
+	return found, found.comparison.countTasks(s.queues)
+}
+
+// reportProgress writes a line now and then until ctx ends.
+func reportProgress(ctx context.Context, to io.Writer, l *ledger, i *injector) {
+	for sleep(ctx, progressInterval) {
+		t := l.totals()
+		now := time.Since(l.begun)
+		all := i.all()
+		fmt.Fprintf(to, "%s: %d points acknowledged, %d requests not seen yet, longest wait %s, longest silence %s, %d faults\n",
+			now.Round(time.Second), t.points, l.unseenCount(), t.maxWait.Round(time.Millisecond),
+			t.longestSilence.Round(time.Millisecond), len(all))
+		for _, incident := range during(all, now, now) {
+			fmt.Fprintf(to, "    %s\n", incident)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// flymasterSecret is what the Flymaster devices of the traffic sign with.
+const flymasterSecret = "chaos"
+
+// stream is what one client sends: requests of one size to one lane. Every
+// point follows from the stream's id, the number of its flight and its place
+// there, so that nothing of what was sent needs to be kept.
+type stream struct {
+	id       int
+	lane     string
+	points   int           // a request
+	requests int           // a flight
+	every    time.Duration // between two requests
+}
+
+// makeStreams returns the traffic of a run: some 1,250 points a second.
+func makeStreams() []stream {
+	var streams []stream
+	add := func(count int, lane string, points, requests int, every time.Duration) {
+		for range count {
+			streams = append(streams, stream{len(streams), lane, points, requests, every})
+		}
+	}
+	add(12, "live", 1, 1000, 125*time.Millisecond)
+	add(4, "live", 10, 200, 500*time.Millisecond)
+	add(3, "upload", 1000, 1, 6*time.Second)
+	add(1, "upload", 2500, 1, 25*time.Second)
+	add(1, "upload", 120, 4, 2*time.Second)
+	add(2, "scoring", 600, 1, 6*time.Second)
+	add(1, "scoring", 50, 10, time.Second)
+	add(2, "flymaster", 400, 3, 6*time.Second)
+	add(1, "flymaster", 30, 20, time.Second)
+	return streams
+}
+
+// point is one fix of a flight. Altitude stands for all values beside the key.
+type point struct {
+	at                 time.Time
+	lat, lon, altitude float64
+}
+
+// firstFix is when every flight of the traffic begins.
+func firstFix() time.Time { return time.Date(2026, time.January, 1, 8, 0, 0, 0, time.UTC) }
+
+// point returns a point of a flight by its place, one a second.
+func (s stream) point(flight, place int) point {
+	unit := func(salt uint64) float64 {
+		h := scramble(uint64(s.id)<<48 ^ uint64(flight)<<20 ^ uint64(place) ^ salt<<60)
+		return float64(h>>11) / (1 << 53)
+	}
+	return point{
+		at:       firstFix().Add(time.Duration(place) * time.Second),
+		lat:      unit(1)*178 - 89,
+		lon:      unit(2)*358 - 179,
+		altitude: unit(3) * 4000,
+	}
+}
+
+// scramble is the finalizer of SplitMix64.
+func scramble(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// place returns the flight of a request and the place of its first point there.
+func (s stream) place(number int) (flight, first int) {
+	return number / s.requests, number % s.requests * s.points
+}
+
+// numberAt is the request that the point at a place of a flight came with.
+func (s stream) numberAt(flight, place int) int {
+	return flight*s.requests + place/s.points
+}
+
+// identity is a flight's id as its table holds it, in text.
+func (s stream) identity(flight int) string {
+	switch s.lane {
+	case "scoring":
+		return fmt.Sprintf("c4a05000-%04x-4000-8000-%012x", s.id, flight)
+	case "flymaster":
+		return strconv.Itoa((s.id+1)*1_000_000_000 + flight)
+	default:
+		return fmt.Sprintf("%s-%d-%d", s.lane, s.id, flight)
+	}
+}
+
+// body returns a request as it is posted, and its content type.
+func (s stream) body(number int) (body []byte, contentType string) {
+	flight, first := s.place(number)
+	identity := s.identity(flight)
+	switch s.lane {
+	case "flymaster":
+		sum := sha256.Sum256([]byte(identity + flymasterSecret))
+		b := []byte(identity + "," + hex.EncodeToString(sum[:]) + "\r\n")
+		for place := first; place < first+s.points; place++ {
+			p := s.point(flight, place)
+			b = strconv.AppendInt(b, p.at.Unix()+5, 10)
+			b = append(b, ", "...)
+			b = strconv.AppendInt(b, p.at.Unix(), 10)
+			for _, value := range []float64{p.lat, p.lon, p.altitude, 11.5, 270} {
+				b = append(b, ", "...)
+				b = strconv.AppendFloat(b, value, 'g', -1, 64)
+			}
+			b = append(b, "\r\n"...)
+		}
+		return append(b, "EOF\r\n"...), "text/plain"
+	case "scoring":
+		return s.json(`{"flight_uuid":"`+identity+`","tracks":[`, "date_time", "gps_alt", flight, first), "application/json"
+	default:
+		return s.json(`{"flight_id":"`+identity+`","device_id":"chaos","track_points":[`,
+			"datetime", "elevation", flight, first), "application/json"
+	}
+}
+
+func (s stream) json(head, timeMember, altitudeMember string, flight, first int) []byte {
+	b := make([]byte, 0, len(head)+s.points*130)
+	b = append(b, head...)
+	for place := first; place < first+s.points; place++ {
+		p := s.point(flight, place)
+		if place > first {
+			b = append(b, ',')
+		}
+		b = append(b, `{"`+timeMember+`":"`...)
+		b = p.at.AppendFormat(b, time.RFC3339)
+		b = append(b, `","lat":`...)
+		b = strconv.AppendFloat(b, p.lat, 'g', -1, 64)
+		b = append(b, `,"lon":`...)
+		b = strconv.AppendFloat(b, p.lon, 'g', -1, 64)
+		b = append(b, `,"`+altitudeMember+`":`...)
+		b = strconv.AppendFloat(b, p.altitude, 'g', -1, 64)
+		b = append(b, '}')
+	}
+	return append(b, "]}"...)
+}
