@@ -16,6 +16,11 @@ type options struct {
 	seed     uint64
 	duration time.Duration // of traffic and faults
 	progress io.Writer     // gets a line now and then
+
+	// appendSync is Redis's appendfsync. With "everysec" a Redis that is killed
+	// while its disk is still busy with the sync before loses what it held back
+	// meanwhile, though it has acknowledged it; with "always" it does not.
+	appendSync string
 }
 
 const (
@@ -53,7 +58,7 @@ type outcome struct {
 func run(ctx context.Context, o options) (found outcome, err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	s, err := openStage(ctx, fail)
+	s, err := openStage(ctx, o.appendSync, fail)
 	if err != nil {
 		return outcome{}, err
 	}

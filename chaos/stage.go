@@ -49,10 +49,13 @@ const (
 	stopTimeout  = 20 * time.Second
 )
 
+// errNoRedis says that a run cannot be carried out on this machine.
+var errNoRedis = errors.New("there is no redis-server on PATH: install one, the embedded one cannot crash")
+
 // openStage builds tracklane and starts everything in a new folder. died is
 // called when a process of tracklane ends though nobody ended it. What was
 // started is stopped again when openStage returns an error.
-func openStage(ctx context.Context, died func(error)) (opened *stage, err error) {
+func openStage(ctx context.Context, appendSync string, died func(error)) (opened *stage, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	folder, err := os.MkdirTemp("", "chaos-")
@@ -80,12 +83,14 @@ func openStage(ctx context.Context, died func(error)) (opened *stage, err error)
 	if err != nil {
 		return nil, err
 	}
-	s.redis, err = services.StartRedis(ctx, services.RedisOptions{Dir: filepath.Join(folder, "redis")})
+	s.redis, err = services.StartRedis(ctx, services.RedisOptions{
+		Dir: filepath.Join(folder, "redis"), Arguments: []string{"--appendfsync", appendSync},
+	})
 	if err != nil {
 		return nil, err
 	}
 	if s.redis.InMemory() {
-		return nil, errors.New("there is no redis-server on PATH: install one, the embedded one cannot crash")
+		return nil, errNoRedis
 	}
 	if err := s.connect(ctx); err != nil {
 		return nil, err
