@@ -15,8 +15,8 @@ export class Sparkline {
   constructor(element, curves) {
     this.#element = element;
     this.#readColours();
-    const line = (u, _) => this.#colours.line;
-    const area = (u, _) => this.#colours.area;
+    const line = () => this.#colours.line;
+    const area = () => this.#colours.area;
     this.#plot = new uPlot(
       {
         ...this.#size(),

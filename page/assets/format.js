@@ -22,9 +22,12 @@ export function milliseconds(ms) {
 }
 
 // duration is seconds in the two units that matter.
-export function duration(seconds) {
-  if (seconds < 59.95) return (seconds < 9.95 ? tenths.format(seconds) : count(seconds)) + " s";
+export const duration = (seconds) => (seconds < 9.95 ? `${tenths.format(seconds)} s` : age(seconds));
+
+// age is duration in whole seconds.
+export function age(seconds) {
   const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
   if (whole < 86_400) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
   return `${Math.floor(whole / 86_400)} d ${Math.floor((whole % 86_400) / 3600)} h`;
@@ -39,6 +42,3 @@ export function bytes(n) {
 }
 
 export const time = (date) => clock.format(date);
-
-// plural is a number with its noun.
-export const plural = (n, one, many) => `${count(n)} ${n === 1 ? one : many}`;

@@ -29,16 +29,17 @@ export class LaneView {
   show(lane, { redis, database, direct }, columns, now) {
     // What waits is not known while Redis is away.
     const queued = (write, value) => (redis.connected ? write(value) : format.unknown);
+    // Before the first batch there is none to measure.
     const batched = (write, value) => (lane.points_per_batch > 0 ? write(value) : format.unknown);
     const peak = (...lists) => Math.max(0, ...lists.flat());
     const ratePeak = format.rate(peak(columns.in, columns.out));
     const waitingPeak = format.short(peak(columns.waiting));
-    const late = lateness(redis.connected ? lane.oldest_waiting_seconds : 0);
+    const lag = lateness(redis.connected ? lane.oldest_waiting_seconds : 0);
     const figures = {
       name: lane.name,
       rank: `priority ${lane.priority}, weight ${lane.weight}`,
       in: format.rate(lane.in_per_second),
-      out: format.rate(lane.out_per_second),
+      out: queued(format.rate, lane.out_per_second),
       waiting: queued(format.short, lane.waiting),
       oldest: !redis.connected || lane.waiting === 0 ? "" : `oldest ${format.duration(lane.oldest_waiting_seconds)}`,
       aggregating: queued(format.short, lane.aggregating),
@@ -60,8 +61,8 @@ export class LaneView {
     this.#elements.paused.hidden = !lane.paused;
 
     const marks = this.#root.classList;
-    marks.toggle("late", late === 1);
-    marks.toggle("too-late", late === 2);
+    marks.toggle("late", lag === 1);
+    marks.toggle("too-late", lag === 2);
     marks.toggle("has-retry", redis.connected && lane.retry > 0);
     marks.toggle("has-archived", redis.connected && lane.archived > 0);
     marks.toggle("has-errors", lane.errors_total > 0);

@@ -5,7 +5,7 @@ import * as format from "./format.js";
 import { History } from "./history.js";
 import { LaneView, setFlow, setText } from "./lane.js";
 
-const maxProcesses = 5;
+const maxProcesses = 4;
 
 const byId = (id) => document.getElementById(id);
 const history = new History();
@@ -46,9 +46,10 @@ function setLost(lost) {
 
 function showLost() {
   const since = seen ?? opened;
-  const ago = format.duration(Math.max(1, Math.round((Date.now() - since) / 1000))).replace(".0", "");
   const what = seen ? "The figures are those of that moment." : "There are no figures yet.";
-  setText(byId("lost"), `No connection to the server since ${format.time(since)}, ${ago} ago. ${what} Trying again every few seconds.`);
+  setText(byId("lost-text"), `No connection to the server since ${format.time(since)}. ${what} Trying again every few seconds.`);
+  // Outside the alert, which would be read out each second.
+  setText(byId("lost-age"), `(for ${format.age(Math.max(1, (Date.now() - since) / 1000))} now)`);
   document.title = "not connected · tracklane";
 }
 
@@ -57,7 +58,7 @@ function showState({ at, status, reasons, version, uptime_seconds }) {
   document.body.dataset.status = status;
   setText(byId("status"), status);
   setText(byId("version"), version);
-  setText(byId("uptime"), `up ${format.duration(uptime_seconds)}`);
+  setText(byId("uptime"), `up ${format.age(uptime_seconds)}`);
   setText(byId("clock"), format.time(new Date(at)));
   byId("clock").dateTime = at;
 
@@ -84,14 +85,14 @@ function showSystems({ status, redis, database, direct, lanes }) {
   byId("redis").classList.toggle("down", !redis.connected);
   const limit = redis.maxmemory_bytes > 0 ? ` of ${format.bytes(redis.maxmemory_bytes)}` : "";
   setText(byId("redis-facts"), redis.connected
-    ? `Redis ${redis.version}, ${format.milliseconds(redis.latency_ms)}, ${format.bytes(redis.used_memory_bytes)}${limit}`
-    : "Redis is not reachable");
+    ? `${redis.version}, ${format.milliseconds(redis.latency_ms)}, ${format.bytes(redis.used_memory_bytes)}${limit}`
+    : "not reachable");
 
   byId("postgres").classList.toggle("down", !database.connected);
   const kind = database.timescaledb ? "TimescaleDB" : "PostgreSQL";
   setText(byId("postgres-facts"), database.connected
     ? `${kind}, ${format.milliseconds(database.latency_ms)}`
-    : "the database is not reachable");
+    : "not reachable");
 }
 
 function showWorkers({ at, redis, workers }) {
@@ -110,13 +111,14 @@ function showWorkers({ at, redis, workers }) {
     const row = item("");
     const name = document.createElement("b");
     name.textContent = `${worker.host}:${worker.pid}`;
-    name.title = name.textContent;
     const age = Math.max(0, (Date.parse(at) - Date.parse(worker.started_at)) / 1000);
     const load = document.createElement("span");
-    load.textContent = `${worker.active} of ${worker.concurrency}, up ${format.duration(Math.round(age)).replace(".0", "")}`;
+    load.textContent = `${worker.active} of ${worker.concurrency} busy`;
+    const up = document.createElement("span");
+    up.textContent = `up ${format.age(age)}`;
     const bar = document.createElement("i");
     bar.style.setProperty("--load", worker.concurrency > 0 ? Math.min(1, worker.active / worker.concurrency) : 0);
-    row.append(name, load, bar);
+    row.append(name, load, up, bar);
     return row;
   });
   if (all.length > maxProcesses) items.push(item(`and ${all.length - maxProcesses} more`));

@@ -1,0 +1,218 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"tracklane/lane"
+	"tracklane/services"
+)
+
+var testBatching = Batching{MinPoints: 500, MaxPoints: 1000, GracePeriod: time.Second, MaxDelay: 2 * time.Second}
+
+// startRedis starts a Redis for one test and returns the pools to it.
+func startRedis(t *testing.T) (*services.Redis, *Connections) {
+	t.Helper()
+	server, err := services.StartRedis(t.Context(), services.RedisOptions{Dir: t.TempDir()})
+	require.NoError(t, err)
+	t.Log("Redis of this test:", server.Name())
+	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
+	address, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	connections := Connect(redis.UniversalOptions{Addrs: []string{address.Addr}}, 50)
+	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
+	return server, connections
+}
+
+func newTestEnqueuer(connections *Connections, timeout time.Duration) (*Enqueuer, *lane.Lane) {
+	lanes := lane.All()
+	return NewEnqueuer(connections, lanes, EnqueuerOptions{
+		Batching: testBatching, Timeout: timeout, MaxWaitingPoints: 10_000_000,
+	}, slog.New(slog.DiscardHandler)), lanes[0]
+}
+
+func TestRequestsAreCutAsEvenlyAsCanBe(t *testing.T) {
+	for points, want := range map[int][]int{
+		500: {500}, 1000: {1000}, 1001: {501, 500}, 1999: {1000, 999}, 2001: {667, 667, 667}, 2500: {834, 833, 833},
+	} {
+		assert.Equal(t, want, cut(points, 1000), "%d points", points)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		least := rapid.IntRange(1, 1000).Draw(t, "min")
+		most := rapid.IntRange(2*least-1, 3000).Draw(t, "max")
+		points := rapid.IntRange(least, 100_000).Draw(t, "points")
+		total := 0
+		sizes := cut(points, most)
+		for _, size := range sizes {
+			total += size
+			require.GreaterOrEqual(t, size, least)
+			require.LessOrEqual(t, size, most)
+			require.LessOrEqual(t, sizes[0]-size, 1)
+		}
+		require.Equal(t, points, total)
+	})
+}
+
+func TestGroupsAreFilledOneAfterAnother(t *testing.T) {
+	for _, rate := range []int{1, 100, 10_000} {
+		t.Run(fmt.Sprint(rate, " requests a second"), func(t *testing.T) {
+			g := newGroups(500, 2*time.Second)
+			begun := time.Now()
+			used := map[string]int{}
+			for i := range 5 * rate {
+				used[g.next(1, begun.Add(time.Duration(i)*time.Second/time.Duration(rate)))]++
+			}
+			// A batch's worth of points a group, and one group while they trickle.
+			assert.LessOrEqual(t, len(used), max(1, min(groupCount, 5*rate/500)))
+			if rate == 10_000 {
+				assert.Len(t, used, groupCount, "much traffic is spread over all groups")
+			}
+		})
+	}
+}
+
+func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
+	server, connections := startRedis(t)
+	e, l := newTestEnqueuer(connections, 5*time.Second)
+	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1))) // the first one loads a script
+	if !server.InMemory() {
+		require.NoError(t, server.Pause()) // until all are waiting
+	}
+	const requests = 1200
+	var waiting sync.WaitGroup
+	for range requests {
+		waiting.Go(func() { assert.NoError(t, e.Enqueue(context.Background(), examplePoints(l, 1))) })
+	}
+	if !server.InMemory() {
+		d := e.doors[l]
+		require.Eventually(t, func() bool {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.waiting != nil && d.waiting.points >= requests-500
+		}, 10*time.Second, time.Millisecond)
+		require.NoError(t, server.Resume())
+	}
+	waiting.Wait()
+
+	infos, err := NewInspector(connections, lane.All()).Queues()
+	require.NoError(t, err)
+	tasks := infos[0].Pending + infos[0].Aggregating
+	assert.Less(t, tasks, requests/2, "each request made a task of its own")
+	w, err := NewInspector(connections, lane.All()).Waiting(t.Context(), l, infos[0])
+	require.NoError(t, err)
+	assert.Positive(t, w.Points)
+	if !server.InMemory() {
+		assert.LessOrEqual(t, tasks, 4)
+		assert.Positive(t, infos[0].Pending, "500 points and more are a batch at once")
+	}
+}
+
+func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
+	server, connections := startRedis(t)
+	e, l := newTestEnqueuer(connections, 100*time.Millisecond)
+	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
+	require.NoError(t, server.Kill())
+	begun := time.Now()
+	require.Error(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
+	require.ErrorIs(t, e.Enqueue(t.Context(), examplePoints(l, 700)), ErrUnavailable)
+	assert.Less(t, time.Since(begun), 500*time.Millisecond)
+	require.Error(t, e.Insist(t.Context(), examplePoints(l, 1)))
+	require.NoError(t, server.Restart(t.Context()))
+	require.NoError(t, e.Insist(t.Context(), examplePoints(l, 1)), "it is asked though the breaker is open")
+	assert.False(t, e.Available())
+
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { e.Run(ctx) })
+	require.Eventually(t, e.Available, 5*time.Second, 10*time.Millisecond)
+	stop()
+	running.Wait()
+}
+
+func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
+	p := &pressure{maxPoints: 1000, logger: slog.New(slog.DiscardHandler)}
+	allowed := func() (names []string) {
+		for _, l := range lane.All() {
+			if p.allows(l) {
+				names = append(names, l.Name)
+			}
+		}
+		return names
+	}
+	assert.Equal(t, []string{"live", "upload", "scoring", "flymaster"}, allowed())
+	p.waiting.Store(800)
+	assert.Equal(t, []string{"live", "upload", "scoring"}, allowed())
+	p.added(100)
+	assert.Equal(t, []string{"live"}, allowed())
+	p.added(100)
+	assert.Empty(t, allowed())
+	p.waiting.Store(0)
+	p.memory.Store(800)
+	assert.Equal(t, []string{"live"}, allowed())
+	p.memory.Store(900)
+	assert.Empty(t, allowed())
+}
+
+func TestAggregatedBatchesHoldAtMostTheirMaximum(t *testing.T) {
+	_, connections := startRedis(t)
+	lanes := lane.All()
+	l := lanes[0]
+	a := &aggregator{
+		client:   asynq.NewClientFromRedisClient(connections.Work),
+		lanes:    map[string]*lane.Lane{l.Name: l},
+		batching: testBatching, logger: slog.New(slog.DiscardHandler),
+	}
+	var tasks []*asynq.Task
+	total := 0
+	for i := range 20 {
+		points := examplePoints(l, 10+i*20)
+		total += points.Len()
+		tasks = append(tasks, asynq.NewTask(taskType(l, smallTask), Encode(nil, points)))
+	}
+	tasks = append(tasks, asynq.NewTask(taskType(l, smallTask), []byte("garbage")))
+	last := a.Aggregate("0", tasks)
+	assert.Equal(t, "live:batch", last.Type())
+	count, err := Count(last.Payload())
+	require.NoError(t, err)
+	assert.LessOrEqual(t, count, testBatching.MaxPoints)
+
+	pending, err := asynq.NewInspectorFromRedisClient(connections.Inspect).ListPendingTasks("live", asynq.PageSize(100))
+	require.NoError(t, err)
+	garbage := 0
+	for _, task := range pending {
+		assert.Greater(t, task.MaxRetry, 1_000_000, "the options of a batch are kept")
+		points, err := Count(task.Payload)
+		if err != nil {
+			garbage++
+			continue
+		}
+		assert.LessOrEqual(t, points, testBatching.MaxPoints)
+		count += points
+	}
+	assert.Equal(t, total, count)
+	assert.Equal(t, 1, garbage, "what cannot be read takes no good points with it")
+}
+
+func TestStrandedGroupIsWoken(t *testing.T) {
+	_, connections := startRedis(t)
+	e, l := newTestEnqueuer(connections, time.Second)
+	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
+	client := connections.Work
+	require.NoError(t, client.Del(t.Context(), queuePrefix(l)+"groups").Err())
+	woken, err := wakeGroups(t.Context(), client, l)
+	require.NoError(t, err)
+	assert.Equal(t, 1, woken)
+	woken, err = wakeGroups(t.Context(), client, l)
+	require.NoError(t, err)
+	assert.Zero(t, woken, "a group that is listed is left alone")
+}
