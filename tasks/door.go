@@ -104,7 +104,7 @@ func (d *door) write(c *crowd) error {
 		if err := d.enqueuer.enqueueBatch(ctx, d.lane, payload); err != nil {
 			return err
 		}
-		payload, gathered = payload[:0], 0
+		payload, gathered = nil, 0
 	}
 	if gathered == 0 {
 		return nil

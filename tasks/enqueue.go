@@ -42,6 +42,7 @@ type Enqueuer struct {
 	client   *asynq.Client
 	breaker  *breaker
 	pressure *pressure
+	recent   *recent
 	batching Batching
 	timeout  time.Duration
 	logger   *slog.Logger
@@ -72,6 +73,8 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerO
 		logger:   logger,
 		doors:    make(map[*lane.Lane]*door),
 	}
+	e.recent = &recent{enqueuer: e, logger: logger}
+	e.pressure.recent = e.recent
 	for _, l := range lanes {
 		e.doors[l] = newDoor(e, l)
 	}
@@ -153,6 +156,7 @@ func (e *Enqueuer) enqueueBatch(ctx context.Context, l *lane.Lane, payload []byt
 	if _, err := e.client.EnqueueContext(ctx, task, asynq.Queue(l.Name)); err != nil {
 		return fmt.Errorf("enqueue a batch of the lane %s: %w", l.Name, err)
 	}
+	e.recent.add(l, payload)
 	return nil
 }
 
@@ -161,7 +165,22 @@ func (e *Enqueuer) enqueueSmall(ctx context.Context, l *lane.Lane, group string,
 	if _, err := e.client.EnqueueContext(ctx, task, asynq.Queue(l.Name), asynq.Group(group)); err != nil {
 		return fmt.Errorf("enqueue points of the lane %s: %w", l.Name, err)
 	}
+	e.recent.add(l, payload)
 	return nil
+}
+
+// again enqueues a payload that Redis acknowledged before and may have lost.
+func (e *Enqueuer) again(ctx context.Context, l *lane.Lane, payload []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, insistTimeout)
+	defer cancel()
+	points, err := Count(payload)
+	if err != nil {
+		return fmt.Errorf("enqueue again: %w", err)
+	}
+	if points >= e.batching.MinPoints {
+		return e.enqueueBatch(ctx, l, payload)
+	}
+	return e.enqueueSmall(ctx, l, e.doors[l].groups.next(points, time.Now()), payload)
 }
 
 // cut divides points into as few parts of at most limit as can be, as even as

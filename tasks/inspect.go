@@ -38,8 +38,9 @@ func NewInspector(connections *Connections, lanes []*lane.Lane) *Inspector {
 type Redis struct {
 	Connected       bool
 	Version         string
-	UsedMemory      int64 // bytes
-	MaxMemory       int64 // bytes; 0 is no limit
+	RunID           string // another one after each start
+	UsedMemory      int64  // bytes
+	MaxMemory       int64  // bytes; 0 is no limit
 	MaxMemoryPolicy string
 	AppendOnly      bool // writes are kept in an append-only file
 	Latency         time.Duration
@@ -62,6 +63,8 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 		switch name {
 		case "redis_version":
 			answer.Version = value
+		case "run_id":
+			answer.RunID = value
 		case "used_memory":
 			answer.UsedMemory, _ = strconv.ParseInt(value, 10, 64) // a number, or not known
 		case "maxmemory":

@@ -13,6 +13,7 @@ import (
 // second and counts in between what this process adds.
 type pressure struct {
 	inspector *Inspector
+	recent    *recent // hears of each look
 	maxPoints int
 	logger    *slog.Logger
 
@@ -67,10 +68,12 @@ func (p *pressure) run(ctx context.Context) {
 // look reads both figures. While Redis cannot be asked they stay: the breaker
 // decides then.
 func (p *pressure) look(ctx context.Context) {
+	asked := time.Now()
 	redis := p.inspector.Redis(ctx)
 	if !redis.Connected {
 		return
 	}
+	p.recent.seen(ctx, redis.RunID, asked)
 	memory := int64(0)
 	if redis.MaxMemory > 0 {
 		memory = redis.UsedMemory * 1000 / redis.MaxMemory

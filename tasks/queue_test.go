@@ -216,3 +216,50 @@ func TestStrandedGroupIsWoken(t *testing.T) {
 	require.NoError(t, err)
 	assert.Zero(t, woken, "a group that is listed is left alone")
 }
+
+func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
+	server, err := services.StartRedis(t.Context(), services.RedisOptions{Dir: t.TempDir(), Arguments: []string{"--appendonly", "no"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
+	if server.InMemory() {
+		t.Skip("the embedded Redis forgets nothing")
+	}
+	address, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	connections := Connect(redis.UniversalOptions{Addrs: []string{address.Addr}}, 50)
+	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
+	e, l := newTestEnqueuer(connections, time.Second)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { e.Run(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	require.Eventually(t, func() bool {
+		e.recent.mu.Lock()
+		defer e.recent.mu.Unlock()
+		return e.recent.runID != ""
+	}, 5*time.Second, 10*time.Millisecond)
+
+	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 3)))
+	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 700)))
+	require.NoError(t, server.Kill())
+	require.NoError(t, server.Restart(t.Context()))
+	require.Eventually(t, func() bool {
+		pending := connections.Inspect.LLen(t.Context(), queuePrefix(l)+"pending").Val()
+		groups := connections.Inspect.SCard(t.Context(), queuePrefix(l)+"groups").Val()
+		return pending == 1 && groups == 1
+	}, 10*time.Second, 20*time.Millisecond)
+}
+
+func TestCopiesOfWhatWasAcknowledgedAreBounded(t *testing.T) {
+	r := &recent{logger: slog.New(slog.DiscardHandler)}
+	l := lane.All()[0]
+	for range 100 {
+		r.add(l, make([]byte, 1<<20))
+	}
+	assert.Len(t, r.entries, 32)
+	r.seen(t.Context(), "first", time.Now())
+	assert.Len(t, r.entries, 32, "Redis may not have written them yet")
+	r.seen(t.Context(), "first", time.Now().Add(recentAge+time.Second))
+	assert.Empty(t, r.entries)
+	assert.Zero(t, r.bytes)
+}

@@ -73,7 +73,6 @@ func (w *Worker) Run(ctx context.Context) {
 	if !w.waitForRedis(ctx) {
 		return
 	}
-	w.announceQueues(ctx)
 	stopping, stop := context.WithCancel(context.Background())
 	defer stop()
 	w.handler.stopping = stopping.Done()
@@ -107,7 +106,7 @@ func (w *Worker) Run(ctx context.Context) {
 	}
 
 	var background sync.WaitGroup
-	background.Go(func() { w.wakeGroups(ctx) })
+	background.Go(func() { w.tend(ctx) })
 	relief := &reliever{inspector: w.inspector, handler: w.handler, logger: w.logger}
 	background.Go(func() { relief.run(ctx) })
 	<-ctx.Done()
@@ -135,26 +134,27 @@ func (w *Worker) waitForRedis(ctx context.Context) bool {
 }
 
 // announceQueues makes the queues known to asynq's tools, which list a queue
-// only once something was put in it.
+// only once something was put in it, and a Redis that lost its data none.
 func (w *Worker) announceQueues(ctx context.Context) {
 	var names []any
 	for name := range w.lanes {
 		names = append(names, name)
 	}
-	if err := w.redis.SAdd(ctx, "asynq:queues", names...).Err(); err != nil {
+	if err := w.redis.SAdd(ctx, "asynq:queues", names...).Err(); err != nil && ctx.Err() == nil {
 		w.logger.Warn("queues that are empty do not show in the web UI", "error", err)
 	}
 }
 
-// wakeGroups looks for stranded groups until ctx ends.
-func (w *Worker) wakeGroups(ctx context.Context) {
+// tend keeps the queues known and looks for stranded groups until ctx ends.
+func (w *Worker) tend(ctx context.Context) {
 	ticker := time.NewTicker(wakeInterval)
 	defer ticker.Stop()
 	for {
+		w.announceQueues(ctx)
 		for _, l := range w.lanes {
 			woken, err := wakeGroups(ctx, w.redis, l)
 			switch {
-			case errors.Is(err, context.Canceled):
+			case ctx.Err() != nil:
 				return
 			case err != nil:
 				w.logger.Warn("stranded groups were not searched for", "error", err)

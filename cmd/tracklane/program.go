@@ -104,9 +104,13 @@ func (p *program) run(ctx context.Context) error {
 	if p.config.DebugAddr != "" {
 		running.Go(func() { p.serveDebug(background) })
 	}
-	if p.config.MigrateOnStart {
-		running.Go(func() { p.migrate(ctx) })
-	}
+	migrated := make(chan struct{})
+	running.Go(func() {
+		defer close(migrated)
+		if p.config.MigrateOnStart {
+			p.migrate(ctx)
+		}
+	})
 
 	batching := tasks.Batching{
 		MinPoints: p.config.BatchMinPoints, MaxPoints: p.config.BatchMaxPoints,
@@ -138,7 +142,10 @@ func (p *program) run(ctx context.Context) error {
 			Batching:        batching,
 			ShutdownTimeout: p.config.ShutdownTimeout * 3 / 4,
 		}, p.logger)
-		running.Go(func() { worker.Run(ctx) })
+		running.Go(func() {
+			<-migrated // there is no table to write to before
+			worker.Run(ctx)
+		})
 	}
 	answering := handlers.New(handled)
 	running.Go(func() { answering.Run(ctx) })
