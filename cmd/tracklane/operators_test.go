@@ -67,9 +67,13 @@ func (in *installation) environment() []string {
 	}
 }
 
-// startWorker starts a worker as a process of its own.
+// startWorker starts a worker as a process of its own, and returns when it
+// takes tasks.
 func (in *installation) startWorker(t *testing.T) *exec.Cmd {
 	t.Helper()
+	inspector := asynq.NewInspectorFromRedisClient(in.client)
+	before, err := inspector.Servers()
+	require.NoError(t, err)
 	command := exec.Command(os.Args[0], "worker")
 	command.Env = append(append(os.Environ(), in.environment()...), runAsProgram+"=1")
 	command.Stdout, command.Stderr = t.Output(), t.Output()
@@ -79,6 +83,10 @@ func (in *installation) startWorker(t *testing.T) *exec.Cmd {
 		_ = command.Process.Kill()
 		_ = command.Wait()
 	})
+	require.Eventually(t, func() bool {
+		now, err := inspector.Servers()
+		return err == nil && len(now) > len(before)
+	}, 30*time.Second, 20*time.Millisecond, "the worker does not start")
 	return command
 }
 

@@ -48,8 +48,8 @@ func (in *installation) live(t *testing.T) *asynq.QueueInfo {
 func TestTaskOfAKilledWorkerComesBack(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t)
-	require.NoError(t, in.postgres.Pause()) // so that the task stays in hand
 	first := in.startWorker(t)
+	require.NoError(t, in.postgres.Pause()) // so that the task stays in hand
 	in.post(t, "killed")
 	require.Eventually(t, func() bool { return in.live(t).Active == 1 }, 20*time.Second, 50*time.Millisecond)
 	require.NoError(t, first.Process.Kill())
