@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // folderLock says that this process, and no other, runs a server in a folder.
@@ -15,6 +16,11 @@ type folderLock struct {
 	file *os.File
 }
 
+const (
+	lockTries = 20
+	lockPause = 25 * time.Millisecond
+)
+
 // acquire takes the lock, unless it is held already.
 func (l *folderLock) acquire() error {
 	if l.file != nil {
@@ -24,7 +30,14 @@ func (l *folderLock) acquire() error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	// A child that is being started holds a copy of the lock until it is another
+	// program: a lock that was given up a moment ago may still seem taken.
+	for tries := 0; errors.Is(err, syscall.EWOULDBLOCK) && tries < lockTries; tries++ {
+		time.Sleep(lockPause)
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		file.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return errors.New("another tracklane uses this data folder: stop it, or choose another folder")
