@@ -37,7 +37,7 @@ const (
 	recentAge = 5 * time.Second
 
 	// recentBytes bounds the copies; of more than that the newest are kept.
-	recentBytes = 32 << 20
+	recentBytes = 16 << 20
 )
 
 // add keeps a payload that Redis has acknowledged. The payload must not change
