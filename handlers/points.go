@@ -32,10 +32,9 @@ func (s *Server) postPoints(l *lane.Lane) gin.HandlerFunc {
 			problem.send(c, l)
 			return
 		}
-		decoded, err := l.Decode(body.Bytes(), lane.DecodeOptions{
+		decoded, err := decode(l, body, lane.DecodeOptions{
 			Now: received, RequestID: requestID, FlymasterSecret: s.FlymasterSecret,
 		})
-		body.release()
 		if err != nil {
 			decodeProblem(err).send(c, l)
 			return
@@ -49,6 +48,12 @@ func (s *Server) postPoints(l *lane.Lane) gin.HandlerFunc {
 		}
 		s.take(c, l, decoded)
 	}
+}
+
+// decode reads a body's points and gives its memory back, even if that panics.
+func decode(l *lane.Lane, b body, options lane.DecodeOptions) (lane.Decoded, error) {
+	defer b.release()
+	return l.Decode(b.Bytes(), options)
 }
 
 // take puts points into Redis or, when Redis does not take them, straight into

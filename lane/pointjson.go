@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -81,9 +82,10 @@ func appendFloat(buffer []byte, value float64) []byte {
 	return strconv.AppendFloat(buffer, value, 'g', -1, 64)
 }
 
-// appendString quotes text; what is not valid UTF-8 becomes U+FFFD.
+// appendString quotes text; what is not valid UTF-8 becomes U+FFFD, and so does
+// NUL, which PostgreSQL's jsonb refuses.
 func appendString(buffer []byte, text string) []byte {
-	quoted, err := json.Marshal(text)
+	quoted, err := json.Marshal(strings.ReplaceAll(text, "\x00", "\uFFFD"))
 	if err != nil { // a string always marshals
 		return append(buffer, `""`...)
 	}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/services"
+)
+
+// startProcess runs the program as a process of its own, and waits until it
+// answers at url.
+func startProcess(t *testing.T, command string, environment ...string) (process *exec.Cmd, url string) {
+	t.Helper()
+	port, err := services.FreePort()
+	require.NoError(t, err)
+	process = exec.Command(os.Args[0], command)
+	process.Env = append(os.Environ(), runAsProgram+"=1", fmt.Sprint("HTTP_ADDR=127.0.0.1:", port),
+		"LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s")
+	process.Env = append(process.Env, environment...)
+	process.Stdout, process.Stderr = t.Output(), t.Output()
+	require.NoError(t, process.Start())
+	t.Cleanup(func() {
+		_ = process.Process.Kill()
+		_ = process.Wait()
+	})
+	url = fmt.Sprint("http://127.0.0.1:", port)
+	require.Eventually(t, func() bool { return answers(url) }, 20*time.Second, 20*time.Millisecond)
+	return process, url
+}
+
+func answers(url string) bool {
+	response, err := http.Get(url + "/livez")
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// acknowledged is how many points of each flight a server took.
+type acknowledged struct {
+	mu      sync.Mutex
+	flights map[string]int
+}
+
+// send posts flights of various sizes to a lane until the server is gone.
+func (a *acknowledged) send(ctx context.Context, url, client string) {
+	for n := 0; ctx.Err() == nil; n++ {
+		id, points := fmt.Sprint(client, "-", n), []int{1, 30, 300, 1200}[n%4]
+		response, err := http.Post(url, "application/json", strings.NewReader(flight(id, points)))
+		if err != nil {
+			return
+		}
+		_ = response.Body.Close()
+		if response.StatusCode == 202 || response.StatusCode == 201 {
+			a.mu.Lock()
+			a.flights[id] = points
+			a.mu.Unlock()
+		}
+	}
+}
+
+func (a *acknowledged) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.flights)
+}
+
+func TestProcessKilledUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
+	database, server := servers.Database(t), servers.Redis(t)
+	environment := []string{"DATABASE_URL=" + database, "REDIS_URL=" + server.URL()}
+	process, url := startProcess(t, "serve", environment...)
+	pool := openDatabase(t, database)
+	taken := &acknowledged{flights: map[string]int{}}
+	var clients sync.WaitGroup
+	for client := range 6 {
+		clients.Go(func() { taken.send(t.Context(), url+"/live", fmt.Sprint("c", client)) })
+	}
+	require.Eventually(t, func() bool {
+		var rows int
+		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM live_track_points`).Scan(&rows)
+		return err == nil && rows > 20_000
+	}, 30*time.Second, 20*time.Millisecond)
+	require.NoError(t, process.Process.Kill())
+	clients.Wait()
+	require.Greater(t, taken.count(), 50)
+
+	// What would take two minutes: the leases of what the process had in hand
+	// run out.
+	options, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	client := redis.NewClient(options)
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	for _, leases := range []string{"asynq:{live}:lease", "asynq:{live}:aggregation_sets"} {
+		held, err := client.ZRange(t.Context(), leases, 0, -1).Result()
+		require.NoError(t, err)
+		for _, id := range held {
+			past := float64(time.Now().Add(-5 * time.Minute).Unix())
+			require.NoError(t, client.ZAdd(t.Context(), leases, redis.Z{Score: past, Member: id}).Err())
+		}
+	}
+
+	_, url = startProcess(t, "api", environment...)
+	startProcess(t, "worker", environment...)
+	require.Equal(t, 202, postJSON(t, url+"/live", flight("after", 10)).code)
+	taken.flights["after"] = 10
+	var missing []string
+	require.Eventually(t, func() bool {
+		rows, err := pool.Query(t.Context(), `SELECT flight_id, count(*) FROM live_track_points GROUP BY flight_id`)
+		if err != nil {
+			return false
+		}
+		stored := map[string]int{}
+		var id string
+		var points int
+		_, err = pgx.ForEachRow(rows, []any{&id, &points}, func() error {
+			stored[id] = points
+			return nil
+		})
+		missing = nil
+		for id, points := range taken.flights {
+			if stored[id] != points {
+				missing = append(missing, fmt.Sprintf("%s: %d of %d", id, stored[id], points))
+			}
+		}
+		return err == nil && len(missing) == 0
+	}, 60*time.Second, 100*time.Millisecond, "acknowledged points are missing: %v", &missing)
+	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
+}
+
+func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
+	t.Parallel()
+	postgres, redis := servers.Postgres(t), servers.Redis(t)
+	process, url := startProcess(t, "serve", "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
+	pool := openDatabase(t, postgres.DSN())
+	requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)
+	require.NoError(t, postgres.Pause()) // the batch in hand now takes its time
+	t.Cleanup(func() { assert.NoError(t, postgres.Resume()) })
+	require.Equal(t, 202, postJSON(t, url+"/live", flight("in hand", 600)).code)
+	ended := make(chan error, 1)
+	go func() { ended <- process.Wait() }()
+	require.NoError(t, process.Process.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool { return !answers(url) }, 5*time.Second, 10*time.Millisecond)
+	require.NoError(t, process.Process.Signal(syscall.SIGTERM))
+	select {
+	case err := <-ended:
+		require.Error(t, err, "it was not an orderly stop")
+	case <-time.After(3 * time.Second):
+		t.Fatal("the process did not end")
+	}
+}

@@ -1,0 +1,97 @@
+package handlers
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/lane"
+)
+
+// statusOf returns the status of a request without a body.
+func statusOf(handler http.Handler, method, path string) int {
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(method, path, nil))
+	return recorder.Code
+}
+
+func TestAnswersAreWrittenAsTheirReadersExpect(t *testing.T) {
+	rejected := []lane.Rejection{{Index: 3, Field: "lat", Error: `must be "a number"`}}
+	for name, c := range map[string]struct {
+		answer acceptance
+		want   string
+	}{
+		"queued": {
+			acceptance{status: "queued", points: 7, decoded: &lane.Decoded{}},
+			`{"status":"queued","points":7,"rejected":[],"rejected_total":0}`,
+		},
+		"stored": {
+			acceptance{status: "stored", points: 7, decoded: &lane.Decoded{}, direct: true, inserted: 5, duplicates: 2},
+			`{"status":"stored","points":7,"inserted":5,"duplicates":2,"rejected":[],"rejected_total":0}`,
+		},
+		"with points left out": {
+			acceptance{status: "queued", points: 1, decoded: &lane.Decoded{Rejected: rejected, RejectedTotal: 250}},
+			`{"status":"queued","points":1,"rejected":[{"index":3,"field":"lat","error":"must be \"a number\""}],"rejected_total":250}`,
+		},
+		"of a scored flight": {
+			acceptance{status: "queued", points: 1, decoded: &lane.Decoded{FlightUUID: "00000000-0000-4000-8000-000000000001"}},
+			`{"status":"queued","points":1,"flight_uuid":"00000000-0000-4000-8000-000000000001","rejected":[],"rejected_total":0}`,
+		},
+	} {
+		written := c.answer.appendJSON(nil)
+		assert.True(t, json.Valid(written), name)
+		assert.Equal(t, c.want+"\n", string(written), name)
+	}
+}
+
+func TestDevicesAreAnsweredInPlainTextUnlessTheyAskForJSON(t *testing.T) {
+	flymaster := lane.All()[3]
+	taken := acceptance{status: "queued", points: 1, decoded: &lane.Decoded{}}
+	for accept, plain := range map[string]bool{
+		"": true, "*/*": true, "text/plain": true, "application/json": false, "text/html, application/json;q=0.9": false,
+	} {
+		for _, send := range []struct {
+			word string
+			to   func(*gin.Context)
+		}{
+			{"OK\n", func(c *gin.Context) { taken.send(c, flymaster, 202) }},
+			{"NOK\n", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).send(c, flymaster) }},
+		} {
+			recorder := httptest.NewRecorder()
+			c, _ := gin.CreateTestContext(recorder)
+			c.Request = httptest.NewRequest(http.MethodPost, "/flymaster", nil)
+			c.Request.Header.Set("Accept", accept)
+			send.to(c)
+			if plain {
+				assert.Equal(t, send.word, recorder.Body.String(), accept)
+				assert.Equal(t, "text/plain; charset=utf-8", recorder.Header().Get("Content-Type"))
+			} else {
+				assert.True(t, json.Valid(recorder.Body.Bytes()), accept)
+				assert.Contains(t, recorder.Header().Get("Content-Type"), "json")
+			}
+		}
+	}
+}
+
+func TestRequestIDsOfClientsAreKeptWhenTheyAreHarmless(t *testing.T) {
+	for id, kept := range map[string]bool{
+		"abc-1": true, "A_b.c:9": true, strings.Repeat("x", 64): true,
+		"": false, strings.Repeat("x", 65): false, "a b": false, "a\"b": false, "ä": false, "a=b": false,
+	} {
+		recorder := httptest.NewRecorder()
+		c, _ := gin.CreateTestContext(recorder)
+		c.Request = httptest.NewRequest(http.MethodPost, "/live", nil)
+		c.Request.Header.Set("X-Request-Id", id)
+		got := requestID(c)
+		require.NotEmpty(t, got)
+		assert.Equal(t, kept, got == id, id)
+		assert.Equal(t, got, requestID(c), "it stays the same")
+		assert.Equal(t, got, recorder.Header().Get("X-Request-Id"))
+	}
+}
