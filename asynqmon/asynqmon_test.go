@@ -266,7 +266,7 @@ func TestTheRedisPageKnowsTheServer(t *testing.T) {
 	i := start(t, asynqmon.Options{})
 	answer, body := i.send(t, http.MethodGet, "/asynqmon/api/redis_info")
 	assert.Equal(t, http.StatusOK, answer.StatusCode)
-	assert.Contains(t, body, "redis_version")
+	assert.Contains(t, body, "connected_clients")
 }
 
 func TestTheUIStartsWithoutRedis(t *testing.T) {
