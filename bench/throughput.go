@@ -146,12 +146,12 @@ func (s *system) measureTelegraf(ctx context.Context, o options, w workload) (po
 	defer func() { _ = p.stop() }()
 	begun := time.Now()
 	if _, err := s.send(ctx, p, load.Options{Lane: w.lane, PointsPerRequest: w.points, Requests: o.points / w.points}); err != nil {
-		return 0, fmt.Errorf("Telegraf: %w", err)
+		return 0, fmt.Errorf("compare with Telegraf: %w", err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, telegrafTimeout)
 	defer cancel()
 	if _, err := s.waitForRows(bounded, "points", o.points); err != nil {
-		return 0, fmt.Errorf("Telegraf: %w", err)
+		return 0, fmt.Errorf("compare with Telegraf: %w", err)
 	}
 	return float64(o.points) / time.Since(begun).Seconds(), nil
 }
