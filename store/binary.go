@@ -15,7 +15,7 @@ const postgresEpoch = 946684800 * 1_000_000
 // See https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-FILE-FORMATS.
 //
 // It takes the place of pgx's CopyFromSource, which boxes each value in an
-// interface: 0.25 instead of 1.1 microseconds a row of twelve columns
+// interface: 57 instead of 716 nanoseconds a row of twelve columns
 // (BenchmarkEncode).
 type encoder struct {
 	lane    *lane.Lane

@@ -20,25 +20,31 @@ import (
 	"tracklane/services"
 )
 
-// startProcess runs the program as a process of its own, and waits until it
-// answers at url.
-func startProcess(t *testing.T, command string, environment ...string) (process *exec.Cmd, url string) {
+// process is the program as a process of its own.
+type process struct {
+	*os.Process
+	url  string
+	wait func() error // until it has ended; it may be called again
+}
+
+// startProcess runs the program and waits until it answers.
+func startProcess(t *testing.T, name string, environment ...string) process {
 	t.Helper()
 	port, err := services.FreePort()
 	require.NoError(t, err)
-	process = exec.Command(os.Args[0], command)
-	process.Env = append(os.Environ(), runAsProgram+"=1", fmt.Sprint("HTTP_ADDR=127.0.0.1:", port),
+	command := exec.Command(os.Args[0], name)
+	command.Env = append(os.Environ(), runAsProgram+"=1", fmt.Sprint("HTTP_ADDR=127.0.0.1:", port),
 		"LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s")
-	process.Env = append(process.Env, environment...)
-	process.Stdout, process.Stderr = t.Output(), t.Output()
-	require.NoError(t, process.Start())
+	command.Env = append(command.Env, environment...)
+	command.Stdout, command.Stderr = t.Output(), t.Output()
+	require.NoError(t, command.Start())
+	p := process{command.Process, fmt.Sprint("http://127.0.0.1:", port), sync.OnceValue(command.Wait)}
 	t.Cleanup(func() {
-		_ = process.Process.Kill()
-		_ = process.Wait()
+		_ = p.Kill()
+		_ = p.wait()
 	})
-	url = fmt.Sprint("http://127.0.0.1:", port)
-	require.Eventually(t, func() bool { return answers(url) }, 20*time.Second, 20*time.Millisecond)
-	return process, url
+	require.Eventually(t, func() bool { return answers(p.url) }, 20*time.Second, 20*time.Millisecond)
+	return p
 }
 
 func answers(url string) bool {
@@ -48,6 +54,15 @@ func answers(url string) bool {
 	}
 	_ = response.Body.Close()
 	return response.StatusCode == http.StatusOK
+}
+
+func openRedis(t *testing.T, server *services.Redis) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	client := redis.NewClient(options)
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	return client
 }
 
 // acknowledged is how many points of each flight a server took.
@@ -83,28 +98,25 @@ func TestProcessKilledUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	database, server := servers.Database(t), servers.Redis(t)
 	environment := []string{"DATABASE_URL=" + database, "REDIS_URL=" + server.URL()}
-	process, url := startProcess(t, "serve", environment...)
+	serve := startProcess(t, "serve", environment...)
 	pool := openDatabase(t, database)
 	taken := &acknowledged{flights: map[string]int{}}
 	var clients sync.WaitGroup
 	for client := range 6 {
-		clients.Go(func() { taken.send(t.Context(), url+"/live", fmt.Sprint("c", client)) })
+		clients.Go(func() { taken.send(t.Context(), serve.url+"/live", fmt.Sprint("c", client)) })
 	}
 	require.Eventually(t, func() bool {
 		var rows int
 		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM live_track_points`).Scan(&rows)
 		return err == nil && rows > 20_000
 	}, 30*time.Second, 20*time.Millisecond)
-	require.NoError(t, process.Process.Kill())
+	require.NoError(t, serve.Kill())
 	clients.Wait()
 	require.Greater(t, taken.count(), 50)
 
 	// What would take two minutes: the leases of what the process had in hand
 	// run out.
-	options, err := redis.ParseURL(server.URL())
-	require.NoError(t, err)
-	client := redis.NewClient(options)
-	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	client := openRedis(t, server)
 	for _, leases := range []string{"asynq:{live}:lease", "asynq:{live}:aggregation_sets"} {
 		held, err := client.ZRange(t.Context(), leases, 0, -1).Result()
 		require.NoError(t, err)
@@ -114,9 +126,9 @@ func TestProcessKilledUnderLoadLosesNothing(t *testing.T) {
 		}
 	}
 
-	_, url = startProcess(t, "api", environment...)
+	api := startProcess(t, "api", environment...)
 	startProcess(t, "worker", environment...)
-	require.Equal(t, 202, postJSON(t, url+"/live", flight("after", 10)).code)
+	require.Equal(t, 202, postJSON(t, api.url+"/live", flight("after", 10)).code)
 	taken.flights["after"] = 10
 	var missing []string
 	require.Eventually(t, func() bool {
@@ -144,18 +156,24 @@ func TestProcessKilledUnderLoadLosesNothing(t *testing.T) {
 
 func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 	t.Parallel()
-	postgres, redis := servers.Postgres(t), servers.Redis(t)
-	process, url := startProcess(t, "serve", "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
+	postgres, server := servers.Postgres(t), servers.Redis(t)
+	serve := startProcess(t, "serve", "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+server.URL())
 	pool := openDatabase(t, postgres.DSN())
-	requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)
-	require.NoError(t, postgres.Pause()) // the batch in hand now takes its time
+	require.Less(t, postJSON(t, serve.url+"/live", flight("written", 1)).code, 300)
+	requireRows(t, pool, 1, `SELECT count(*) FROM live_track_points`) // so the worker is at work
+	require.NoError(t, postgres.Pause())                              // the batch in hand now takes its time
 	t.Cleanup(func() { assert.NoError(t, postgres.Resume()) })
-	require.Equal(t, 202, postJSON(t, url+"/live", flight("in hand", 600)).code)
+	require.Equal(t, 202, postJSON(t, serve.url+"/live", flight("in hand", 600)).code)
+	client := openRedis(t, server)
+	require.Eventually(t, func() bool {
+		return client.LLen(t.Context(), "asynq:{live}:active").Val() > 0
+	}, 10*time.Second, 10*time.Millisecond)
 	ended := make(chan error, 1)
-	go func() { ended <- process.Wait() }()
-	require.NoError(t, process.Process.Signal(syscall.SIGTERM))
-	require.Eventually(t, func() bool { return !answers(url) }, 5*time.Second, 10*time.Millisecond)
-	require.NoError(t, process.Process.Signal(syscall.SIGTERM))
+	go func() { ended <- serve.wait() }()
+	require.NoError(t, serve.Signal(syscall.SIGTERM))
+	require.Eventually(t, func() bool { return !answers(serve.url) }, 5*time.Second, 10*time.Millisecond)
+	<-time.After(100 * time.Millisecond) // the first may still be on its way through the process
+	require.NoError(t, serve.Signal(syscall.SIGTERM))
 	select {
 	case err := <-ended:
 		require.Error(t, err, "it was not an orderly stop")

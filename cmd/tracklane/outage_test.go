@@ -59,7 +59,7 @@ func ailments() map[string]ailment {
 	}
 	follow := func(host, port string) func(context.Context, *services.Redis, *redis.Client) error {
 		return func(ctx context.Context, _ *services.Redis, client *redis.Client) error {
-			return client.SlaveOf(ctx, host, port).Err()
+			return client.ReplicaOf(ctx, host, port).Err()
 		}
 	}
 	return map[string]ailment{
@@ -87,10 +87,7 @@ func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
 			if ill.real && server.InMemory() {
 				return
 			}
-			options, err := redis.ParseURL(server.URL())
-			require.NoError(t, err)
-			client := redis.NewClient(options)
-			t.Cleanup(func() { assert.NoError(t, client.Close()) })
+			client := openRedis(t, server)
 			s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database, "REDIS_URL="+server.URL())
 			pool := openDatabase(t, database)
 			requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)
@@ -128,7 +125,7 @@ func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
 				return took == 4
 			}, 5*time.Second, 50*time.Millisecond, "Redis is not used again")
 			requireRows(t, pool, 1500, `SELECT count(*) FROM live_track_points WHERE flight_id = 'large'`)
-			_, err = pool.Exec(t.Context(), `DELETE FROM live_track_points WHERE flight_id = 'large'`)
+			_, err := pool.Exec(t.Context(), `DELETE FROM live_track_points WHERE flight_id = 'large'`)
 			require.NoError(t, err)
 			requireStoredEverywhere(t, pool, 3*n)
 		})

@@ -106,9 +106,10 @@ func (p *program) run(ctx context.Context) error {
 	}
 	migrated := make(chan struct{})
 	running.Go(func() {
-		defer close(migrated)
+		tablesAreThere := sync.OnceFunc(func() { close(migrated) })
+		defer tablesAreThere()
 		if p.config.MigrateOnStart {
-			p.migrate(ctx)
+			p.migrate(ctx, tablesAreThere)
 		}
 	})
 
@@ -204,8 +205,11 @@ func (p *program) close(ctx context.Context, running *sync.WaitGroup) bool {
 // tries to migrate it.
 const migratePause = time.Second
 
-// migrate brings the schema up to date, as soon as there is a database.
-func (p *program) migrate(ctx context.Context) {
+// migrate brings the schema up to date, as soon as there is a database. It
+// calls tablesAreThere when points can be written although it could not, as
+// when the database's user may not change the schema.
+func (p *program) migrate(ctx context.Context, tablesAreThere func()) {
+	database := store.NewDatabase(p.pool, p.lanes)
 	reported := false
 	for {
 		err := migrations.Up(ctx, p.config.DatabaseURL, policies(p.config, p.lanes), p.logger)
@@ -215,6 +219,9 @@ func (p *program) migrate(ctx context.Context) {
 		if !reported {
 			reported = true
 			p.logger.Warn("the schema cannot be migrated yet; trying again until it can", "error", err)
+		}
+		if status, err := database.Check(ctx); err == nil && status.Writable {
+			tablesAreThere()
 		}
 		select {
 		case <-ctx.Done():
