@@ -16,7 +16,7 @@ type row struct {
 	lat, lon, elevation, speed, heading float64
 }
 
-// columns are those of the contract; the writers fill what the load fills.
+// columns are those of the table; the writers fill what the load fills.
 var columns = []string{
 	"flight_id", "datetime", "lat", "lon", "elevation", "barometric_altitude", "speed", "heading",
 	"device_id", "pilot_id", "race_id", "received_at",

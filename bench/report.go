@@ -30,11 +30,14 @@ func (r report) markdown() string {
 	line("Measured on %s, on one machine of %d cores (%s/%s, %s) with generator, API, Redis (AOF, everysec),",
 		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
 	line("workers and PostgreSQL (durable, the keyed table) all on it; medians of %d repeats of %d points:\n", r.repeats, r.points)
-	if r.telegraf == "" {
-		line("    go run ./bench --points %d --repeats %d\n", r.points, r.repeats)
-	} else {
-		line("    go run ./bench --points %d --repeats %d --telegraf $(go env GOPATH)/bin/telegraf\n", r.points, r.repeats)
+	command := fmt.Sprintf("go run ./bench --points %d --repeats %d", r.points, r.repeats)
+	if r.telegraf != "" {
+		command += ` --telegraf "$(go env GOPATH)/bin/telegraf"`
 	}
+	if r.options.backlog > 0 {
+		command += fmt.Sprintf(" --backlog %d", r.options.backlog)
+	}
+	line("    %s\n", command)
 	line("The ratios are medians of the ratios within each repeat. tracklane is points a second from the")
 	line("first request to the last row committed, each point verified; CopyFrom and unnest write ready")
 	line("rows in batches of 1,000 on 2 connections, in the same run; Telegraf writes into a table without a key.\n")
