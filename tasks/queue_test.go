@@ -263,3 +263,17 @@ func TestCopiesOfWhatWasAcknowledgedAreBounded(t *testing.T) {
 	assert.Empty(t, r.entries)
 	assert.Zero(t, r.bytes)
 }
+
+// BenchmarkAggregate joins a group of 500 tasks of one point each.
+func BenchmarkAggregate(b *testing.B) {
+	l := lane.All()[0]
+	a := &aggregator{lanes: map[string]*lane.Lane{l.Name: l}, batching: testBatching, logger: slog.New(slog.DiscardHandler)}
+	var tasks []*asynq.Task
+	for range testBatching.MinPoints {
+		tasks = append(tasks, asynq.NewTask(taskType(l, smallTask), Encode(nil, examplePoints(l, 1))))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		a.Aggregate("0", tasks)
+	}
+}
