@@ -7,52 +7,79 @@ import (
 	"net/http"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"tracklane/load"
 )
 
-// latency is how fast requests are answered, and points visible.
-type latency struct {
+// answering is a load whose answers are timed: one point a request.
+type answering struct {
 	connections int
-	rate        float64 // requests a second; 0 = as many as are taken
-	p50, p99    time.Duration
+	rate        float64       // requests a second; 0: as many as are taken
+	p50, p99    time.Duration // the goals; 0 is none
 
-	// endToEnd is the 99th percentile from the acceptance of a point to its
-	// commit, or 0 where it was not measured.
-	endToEnd time.Duration
+	// visible is the goal for the time from an answer to a row that a SELECT
+	// sees; 0: it is not looked at.
+	visible time.Duration
 }
 
-// latencyDuration is how long each rate is kept up.
-const latencyDuration = 20 * time.Second
+func (a answering) String() string {
+	if a.rate == 0 {
+		return fmt.Sprintf("at saturation, %d connections", a.connections)
+	}
+	return fmt.Sprintf("%.0f requests/s", a.rate)
+}
 
-func measureLatency(ctx context.Context, s *system) ([]latency, error) {
-	var measured []latency
-	for _, l := range []latency{{connections: 16, rate: 50}, {connections: 16, rate: 1000}, {connections: 64}} {
-		if err := s.empty(ctx); err != nil {
-			return nil, err
-		}
-		p, err := s.start(ctx, "serve")
-		if err != nil {
-			return nil, err
+func answeringCases() []answering {
+	const p50, p99 = time.Millisecond, 5 * time.Millisecond
+	return []answering{
+		{connections: 16, rate: 50, p50: p50, p99: p99},
+		{connections: 16, rate: 1000, p50: p50, p99: p99, visible: 2500 * time.Millisecond},
+		{connections: saturation, p99: 50 * time.Millisecond},
+	}
+}
+
+// answers is how fast requests were answered, and points stored.
+type answers struct {
+	p50, p99  time.Duration
+	perSecond float64
+	stored    time.Duration // 99th percentile from acceptance to commit, by the server's own figures
+	visible   time.Duration // 99th percentile from answer to sight, by a probe
+}
+
+const answeringDuration = 20 * time.Second
+
+func measureAnswering(ctx context.Context, s *system, a answering) (measured answers, err error) {
+	if err := s.empty(ctx); err != nil {
+		return measured, err
+	}
+	err = s.with(ctx, "serve", func(ctx context.Context, p *process) error {
+		var probing errgroup.Group
+		if a.visible > 0 {
+			probing.Go(func() (err error) {
+				measured.visible, err = s.probe(ctx, p, answeringDuration)
+				return err
+			})
 		}
 		report, err := s.send(ctx, p, load.Options{
-			Lane: "live", PointsPerRequest: 1, Duration: latencyDuration, Connections: l.connections, Rate: l.rate,
+			Lane: "live", PointsPerRequest: 1, Duration: answeringDuration, Connections: a.connections, Rate: a.rate,
 		})
-		if err == nil && l.rate == 1000 {
-			l.endToEnd, err = p.endToEnd(ctx)
-		}
-		if stopErr := p.stop(); err == nil {
-			err = stopErr
+		if probeErr := probing.Wait(); err == nil {
+			err = probeErr
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		l.p50, l.p99 = report.Latency.P50, report.Latency.P99
-		measured = append(measured, l)
-	}
-	return measured, nil
+		measured.p50, measured.p99, measured.perSecond = report.Latency.P50, report.Latency.P99, report.RequestsPerSecond()
+		if a.visible > 0 {
+			measured.stored, err = p.endToEnd(ctx)
+		}
+		return err
+	})
+	return measured, err
 }
 
-// endToEnd asks a process how long points took to their commit.
+// endToEnd asks a process how long 99 % of the points took to their commit.
 func (p *process) endToEnd(ctx context.Context) (time.Duration, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/queue/status", nil)
 	if err != nil {

@@ -16,52 +16,58 @@ type row struct {
 	lat, lon, elevation, speed, heading float64
 }
 
-// columns are those of the table; the writers fill what the load fills.
-var columns = []string{
-	"flight_id", "datetime", "lat", "lon", "elevation", "barometric_altitude", "speed", "heading",
-	"device_id", "pilot_id", "race_id", "received_at",
-}
-
 const (
-	ceilingBatch       = 1000
+	batchPoints        = 1000
 	ceilingConnections = 2
-	ceilingFlights     = 200
+
+	// As in the load: so many flights at once, each of so many points.
+	flightsAtOnce = 200
+	flightPoints  = 1000
 )
 
-// makeRows makes a batch as it comes from the load: of one flight for uploads,
-// of many that are interleaved for live points.
-func makeRows(w workload, batch int) []row {
-	rows := make([]row, ceilingBatch)
+// makeRows makes all points of a run in the order in which the load sends
+// them: each request in turn is the next part of another flight.
+func makeRows(w workload, points int) []row {
+	rows := make([]row, 0, points)
 	begun := time.Now().UTC().Truncate(time.Second).Add(-24 * time.Hour)
-	for i := range rows {
-		flight, second := batch, i
-		if w.points < ceilingBatch {
-			n := batch*ceilingBatch + i
-			flight, second = n%ceilingFlights, n/ceilingFlights
+	partsPerFlight := flightPoints / w.points
+	block := flightsAtOnce * partsPerFlight // requests until other flights follow
+	names := make(map[int]string)
+	for request := range points / w.points {
+		flight := request/block*flightsAtOnce + request%flightsAtOnce
+		part := request % block / flightsAtOnce
+		if names[flight] == "" {
+			names[flight] = fmt.Sprintf("ceiling-bench-run-%08d", flight)
 		}
-		rows[i] = row{
-			flight: fmt.Sprintf("ceiling-%06d", flight), at: begun.Add(time.Duration(second) * time.Second),
-			lat: 41.1 + float64(i)*1.1e-4, lon: 21.3 + float64(i)*0.9e-4,
-			elevation: 1200.5 + float64(i), speed: 10.25, heading: float64(i % 360),
+		for i := range w.points {
+			second := part*w.points + i
+			rows = append(rows, row{
+				flight: names[flight], at: begun.Add(time.Duration(second) * time.Second),
+				lat: 41.1 + float64(second)*1.1e-4, lon: 21.3 + float64(second)*0.9e-4,
+				elevation: 1200.5 + float64(second), speed: 10.25, heading: float64(second % 360),
+			})
 		}
 	}
 	return rows
 }
 
-// writeOnTwoConnections writes points in batches, two at a time, and returns
-// how long that took. The rows are made before the clock starts.
-func (s *system) writeOnTwoConnections(ctx context.Context, w workload, points int,
+// measureCeiling writes points in batches on two connections and returns how
+// many a second. The rows are made before the clock starts.
+func (s *system) measureCeiling(ctx context.Context, w workload, points int,
 	write func(context.Context, *pgx.Conn, string, []row) error,
-) (time.Duration, error) {
-	batches := make(chan []row, points/ceilingBatch)
-	for batch := range points / ceilingBatch {
-		batches <- makeRows(w, batch)
+) (pointsPerSecond float64, err error) {
+	if err := s.empty(ctx); err != nil {
+		return 0, err
+	}
+	batches := make(chan []row, points/batchPoints)
+	for rows := makeRows(w, points); len(rows) > 0; rows = rows[batchPoints:] {
+		batches <- rows[:batchPoints]
 	}
 	close(batches)
 	begun := time.Now()
-	var group errgroup.Group
+	writing, ctx := errgroup.WithContext(ctx)
 	for range ceilingConnections {
-		group.Go(func() error {
+		writing.Go(func() error {
 			connection, err := s.pool.Acquire(ctx)
 			if err != nil {
 				return fmt.Errorf("get a connection: %w", err)
@@ -75,11 +81,17 @@ func (s *system) writeOnTwoConnections(ctx context.Context, w workload, points i
 			return nil
 		})
 	}
-	err := group.Wait()
-	return time.Since(begun), err
+	if err := writing.Wait(); err != nil {
+		return 0, err
+	}
+	return float64(points) / time.Since(begun).Seconds(), nil
 }
 
 func copyRows(ctx context.Context, connection *pgx.Conn, table string, rows []row) error {
+	columns := []string{
+		"flight_id", "datetime", "lat", "lon", "elevation", "barometric_altitude", "speed", "heading",
+		"device_id", "pilot_id", "race_id", "received_at",
+	}
 	received := time.Now()
 	_, err := connection.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromSlice(len(rows), func(i int) ([]any, error) {
 		r := &rows[i]

@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -26,22 +24,33 @@ import (
 type system struct {
 	folder   string
 	binary   string
+	telegraf string // the binary, or empty
 	postgres *services.Postgres
 	redis    *services.Redis
 	pool     *pgxpool.Pool
 	queue    *redis.Client
 }
 
-// readyTimeout bounds the start of a process.
-const readyTimeout = 30 * time.Second
+const (
+	closeTimeout = 30 * time.Second
+	drainTimeout = 10 * time.Minute // for all points of a run to be stored
 
-func startSystem(ctx context.Context) (s *system, err error) {
+	// Counting rows takes time from those who write them.
+	countInterval = time.Second
+
+	saturation = 64 // connections
+)
+
+func startSystem(ctx context.Context, telegraf bool) (s *system, err error) {
 	s = &system{}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return s, fmt.Errorf("processor time is read from /proc, which only Linux has: %w", err)
+	}
 	if s.folder, err = os.MkdirTemp("", "bench-"); err != nil {
 		return s, fmt.Errorf("make a folder: %w", err)
 	}
@@ -52,35 +61,64 @@ func startSystem(ctx context.Context) (s *system, err error) {
 	if output, err := exec.CommandContext(ctx, "go", "build", "-o", s.binary, "tracklane/cmd/tracklane").CombinedOutput(); err != nil {
 		return s, fmt.Errorf("build tracklane: %w: %s", err, output)
 	}
-	s.postgres, err = services.StartPostgres(ctx, services.PostgresOptions{Dir: filepath.Join(s.folder, "postgresql"), Durable: true})
-	if err != nil {
+	if telegraf {
+		if err := s.buildTelegraf(ctx); err != nil {
+			return s, err
+		}
+	}
+	if err := s.startPostgres(ctx); err != nil {
 		return s, err
 	}
-	if s.redis, err = services.StartRedis(ctx, services.RedisOptions{Dir: filepath.Join(s.folder, "redis")}); err != nil {
+	if err := s.startRedis(ctx); err != nil {
 		return s, err
 	}
-	if s.redis.InMemory() {
-		return s, errors.New("there is no redis-server on PATH")
-	}
-	if s.pool, err = pgxpool.New(ctx, s.postgres.DSN()); err != nil {
-		return s, fmt.Errorf("connect to PostgreSQL: %w", err)
-	}
-	address, err := redis.ParseURL(s.redis.URL())
-	if err != nil {
-		return s, fmt.Errorf("connect to Redis: %w", err)
-	}
-	s.queue = redis.NewClient(address)
 	migrate := exec.CommandContext(ctx, s.binary, "migrate", "up")
-	migrate.Env = s.environment("")
+	migrate.Env = s.environment()
 	if output, err := migrate.CombinedOutput(); err != nil {
 		return s, fmt.Errorf("migrate: %w: %s", err, output)
 	}
 	return s, nil
 }
 
+// startPostgres starts a server that remembers when each transaction was
+// committed.
+func (s *system) startPostgres(ctx context.Context) (err error) {
+	s.postgres, err = services.StartPostgres(ctx, services.PostgresOptions{Dir: filepath.Join(s.folder, "postgresql"), Durable: true})
+	if err != nil {
+		return err
+	}
+	if s.pool, err = pgxpool.New(ctx, s.postgres.DSN()); err != nil {
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	if _, err := s.pool.Exec(ctx, "ALTER SYSTEM SET track_commit_timestamp = on"); err != nil {
+		return fmt.Errorf("set up PostgreSQL: %w", err)
+	}
+	s.pool.Reset() // whose connection would not outlive the restart
+	if err := s.postgres.Stop(ctx); err != nil {
+		return err
+	}
+	return s.postgres.Restart(ctx)
+}
+
+func (s *system) startRedis(ctx context.Context) (err error) {
+	if s.redis, err = services.StartRedis(ctx, services.RedisOptions{Dir: filepath.Join(s.folder, "redis")}); err != nil {
+		return err
+	}
+	if s.redis.InMemory() {
+		return errors.New("there is no redis-server or valkey-server on PATH")
+	}
+	address, err := redis.ParseURL(s.redis.URL())
+	if err != nil {
+		return fmt.Errorf("connect to Redis: %w", err)
+	}
+	s.queue = redis.NewClient(address)
+	return nil
+}
+
+// close stops the servers and removes their data.
 func (s *system) close() error {
 	var errs []error
-	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if s.pool != nil {
 		s.pool.Close()
@@ -93,133 +131,91 @@ func (s *system) close() error {
 	}
 	if s.postgres != nil {
 		errs = append(errs, s.postgres.Stop(ctx))
+		errs = append(errs, os.RemoveAll(s.postgres.Folder())) // which may lie elsewhere
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.folder))...)
+	if s.folder != "" {
+		errs = append(errs, os.RemoveAll(s.folder))
+	}
+	return errors.Join(errs...)
 }
 
-func (s *system) environment(address string) []string {
-	return append(os.Environ(), "DATABASE_URL="+s.postgres.DSN(), "REDIS_URL="+s.redis.URL(),
-		"HTTP_ADDR="+address, "LOG_LEVEL=error", "MAX_WAITING_POINTS=100000000")
+func (s *system) environment(settings ...string) []string {
+	environment := []string{
+		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.postgres.DSN(), "REDIS_URL=" + s.redis.URL(), "LOG_LEVEL=warn",
+	}
+	return append(environment, settings...)
 }
 
-// process is one running process of tracklane, or of a competitor.
-type process struct {
-	url     string
-	command *exec.Cmd
-}
-
-// start runs tracklane in a role and returns when it is ready.
-func (s *system) start(ctx context.Context, role string) (*process, error) {
+// with runs tracklane in a role, otherwise with its defaults, while do runs.
+// The context of do ends with the process.
+func (s *system) with(ctx context.Context, role string, do func(context.Context, *process) error, settings ...string) error {
 	port, err := services.FreePort()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	address := "127.0.0.1:" + strconv.Itoa(port)
 	command := exec.Command(s.binary, role)
-	command.Env = s.environment(address)
-	return startProcess(ctx, command, "http://"+address, "/readyz", http.StatusOK)
+	command.Env = s.environment(append(settings, "HTTP_ADDR="+address)...)
+	return withProcess(ctx, command, "http://"+address, "/readyz", http.StatusOK, do)
 }
 
-func startProcess(ctx context.Context, command *exec.Cmd, url, path string, want int) (*process, error) {
-	command.Stderr = os.Stderr
-	if err := command.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", command.Path, err)
-	}
-	p := &process{url: url, command: command}
-	for deadline := time.Now().Add(readyTimeout); ; {
-		answer, err := http.Get(url + path)
-		if err == nil {
-			_ = answer.Body.Close()
-			if answer.StatusCode == want {
-				return p, nil
-			}
-		}
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return nil, errors.Join(fmt.Errorf("%s is not ready", command.Path), p.stop())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-func (p *process) stop() error {
-	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop %s: %w", p.command.Path, err)
-	}
-	var ended *exec.ExitError
-	if err := p.command.Wait(); err != nil && !errors.As(err, &ended) {
-		return fmt.Errorf("stop %s: %w", p.command.Path, err)
-	}
-	return nil
-}
-
-// cpu is the time that the process has spent on a core, while it runs.
-func (p *process) cpu() time.Duration {
-	fields := p.stat()
-	if len(fields) < 13 {
-		return 0
-	}
-	user, _ := strconv.Atoi(fields[11]) // of /proc/PID/stat, behind the name
-	system, _ := strconv.Atoi(fields[12])
-	const tick = time.Second / 100
-	return time.Duration(user+system) * tick
-}
-
-func (p *process) stat() []string {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
-	if err != nil {
-		return nil
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	return strings.Fields(rest)
-}
-
-// resident is the process's memory, in bytes.
-func (p *process) resident() int64 {
-	fields := p.stat()
-	if len(fields) < 22 {
-		return 0
-	}
-	pages, _ := strconv.ParseInt(fields[21], 10, 64)
-	return pages * int64(os.Getpagesize())
-}
-
-// empty removes all points.
+// empty removes all points, stored and waiting, and leaves nothing for a later
+// checkpoint to write.
 func (s *system) empty(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `TRUNCATE live_track_points, uploaded_track_points, scoring_tracks, flymaster`)
-	if err == nil {
-		_, err = s.pool.Exec(ctx, `CHECKPOINT`)
+	if err := s.queue.FlushAll(ctx).Err(); err != nil {
+		return fmt.Errorf("empty Redis: %w", err)
 	}
-	if err != nil {
-		return fmt.Errorf("empty the tables: %w", err)
+	for _, statement := range []string{
+		`TRUNCATE live_track_points, uploaded_track_points`,
+		`DROP TABLE IF EXISTS ` + telegrafTable,
+		`CHECKPOINT`,
+	} {
+		if _, err := s.pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("empty the tables: %w", err)
+		}
 	}
 	return nil
 }
 
-// send puts load on a process.
+// send puts load on a process. All requests must be acknowledged, unless the
+// process is one that never does.
 func (s *system) send(ctx context.Context, p *process, o load.Options) (load.Report, error) {
-	o.URL, o.DatabaseURL, o.VerifyTimeout = p.url, s.postgres.DSN(), 5*time.Minute
-	if o.Connections == 0 {
-		o.Connections = 64
-	}
+	o.URL = p.url
 	report, err := load.Run(ctx, o, io.Discard)
-	if err != nil && !errors.Is(err, load.ErrNothingAcknowledged) {
-		return report, err
+	if errors.Is(err, load.ErrNothingAcknowledged) {
+		err = nil
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return report, errors.Join(fmt.Errorf("send: %w", err), context.Cause(ctx))
+	}
+	for status, requests := range report.Answers {
+		if status < 200 || status > 299 {
+			return report, fmt.Errorf("%d of %d requests were answered %d (0: not at all)", requests, report.Requests, status)
+		}
 	}
 	return report, nil
 }
 
-// waitForRows waits until a table has as many rows, and returns how many it has
-// then.
-func (s *system) waitForRows(ctx context.Context, table string, rows int) (got int, err error) {
-	for {
-		err := s.pool.QueryRow(ctx, `SELECT count(*) FROM `+table).Scan(&got)
-		if err == nil && got >= rows {
-			return got, nil
-		}
-		select {
-		case <-ctx.Done():
-			return got, fmt.Errorf("%s has %d of %d rows: %w", table, got, rows, errors.Join(ctx.Err(), err))
-		case <-time.After(20 * time.Millisecond):
-		}
+// fill puts points into Redis through a process without workers and leaves
+// them there.
+func (s *system) fill(ctx context.Context, w workload, points, connections int) error {
+	return s.with(ctx, "api", func(ctx context.Context, p *process) error {
+		_, err := s.enqueue(ctx, p, w, points, connections)
+		return err
+	})
+}
+
+// enqueue sends points, all of which must go to Redis, and returns how many a
+// second did.
+func (s *system) enqueue(ctx context.Context, p *process, w workload, points, connections int) (pointsPerSecond float64, err error) {
+	report, err := s.send(ctx, p, load.Options{
+		Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: connections,
+	})
+	if err == nil && report.Answers[http.StatusAccepted] != report.Requests {
+		err = fmt.Errorf("only %d of %d requests went to Redis", report.Answers[http.StatusAccepted], report.Requests)
 	}
+	return report.PointsPerSecond(), err
 }

@@ -3,10 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"tracklane/load"
 )
@@ -20,138 +17,103 @@ type workload struct {
 	telegraf, copyFrom float64
 }
 
-func cases() []workload {
+func workloads() []workload {
 	return []workload{
 		{"live", "live_track_points", 1, 1.2, 0},
 		{"live", "live_track_points", 10, 1.7, .45},
 		{"live", "live_track_points", 100, 2.5, .65},
-		{"upload", "uploaded_track_points", 1000, 2.8, .75},
+		uploads(),
 	}
 }
 
-// throughput is points a second that reached the table.
+func uploads() workload { return workload{"upload", "uploaded_track_points", 1000, 2.8, .75} }
+
+func singlePoints() workload { return workloads()[0] }
+
+// throughput is how each of the competitors did in one repeat, in points a
+// second that reached the table.
 type throughput struct {
 	workload
-	tracklane, copy, unnest, competitor float64
-	cpu                                 time.Duration // of tracklane, for the run
-	sent                                int
+	tracklane, telegraf endToEnd
+	copyFrom, unnest    float64
 }
 
-func measureCase(ctx context.Context, s *system, w workload, o options) (m throughput, err error) {
-	m.workload, m.sent = w, o.points
+// endToEnd is how a server did that took requests.
+type endToEnd struct {
+	pointsPerSecond float64 // 0 when it was not measured
+	usage
+}
+
+func measureThroughput(ctx context.Context, s *system, w workload, points int) (t throughput, err error) {
+	t.workload = w
 	if err := s.empty(ctx); err != nil {
-		return m, err
+		return t, err
 	}
-	p, err := s.start(ctx, "serve")
+	if err := s.with(ctx, "serve", func(ctx context.Context, p *process) error {
+		if t.tracklane, err = s.measureEndToEnd(ctx, p, w, w.table, points); err != nil {
+			return err
+		}
+		return s.verify(ctx, w.table, points)
+	}); err != nil {
+		return t, fmt.Errorf("tracklane: %w", err)
+	}
+	if t.copyFrom, err = s.measureCeiling(ctx, w, points, copyRows); err != nil {
+		return t, err
+	}
+	if t.unnest, err = s.measureCeiling(ctx, w, points, unnestRows); err != nil {
+		return t, err
+	}
+	if s.telegraf != "" {
+		if t.telegraf, err = s.measureTelegraf(ctx, w, points); err != nil {
+			return t, fmt.Errorf("telegraf: %w", err)
+		}
+	}
+	return t, nil
+}
+
+// measureEndToEnd sends points to a process and takes the time from the first
+// request to the last row committed.
+func (s *system) measureEndToEnd(ctx context.Context, p *process, w workload, table string, points int) (e endToEnd, err error) {
+	before, err := s.used(ctx, p)
 	if err != nil {
-		return m, err
+		return e, err
 	}
 	report, err := s.send(ctx, p, load.Options{
-		Lane: w.lane, PointsPerRequest: w.points, Requests: o.points / w.points, Verify: true,
+		Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: saturation,
 	})
-	m.cpu = p.cpu()
-	if stopErr := p.stop(); err == nil {
-		err = stopErr
-	}
+	begun := time.Now().Add(-report.Duration)
 	if err != nil {
-		return m, fmt.Errorf("tracklane: %w", err)
+		return e, err
 	}
-	m.tracklane = float64(report.AcknowledgedPoints) / (report.Duration + report.Verification.Took).Seconds()
-
-	for _, way := range []struct {
-		figure *float64
-		write  func(context.Context, *pgx.Conn, string, []row) error
-	}{{&m.copy, copyRows}, {&m.unnest, unnestRows}} {
-		if err := s.empty(ctx); err != nil {
-			return m, err
-		}
-		took, err := s.writeOnTwoConnections(ctx, w, o.points, way.write)
-		if err != nil {
-			return m, err
-		}
-		*way.figure = float64(o.points) / took.Seconds()
-	}
-	if o.telegraf != "" {
-		m.competitor, err = s.measureTelegraf(ctx, o, w)
-	}
-	return m, err
-}
-
-// measureWriter times a worker that finds every point in Redis already, against
-// CopyFrom. It returns both in points a second.
-func measureWriter(ctx context.Context, s *system, points int) (drained [2]float64, err error) {
-	w := cases()[3]
-	if err := s.empty(ctx); err != nil {
-		return drained, err
-	}
-	if err := s.fill(ctx, w, points); err != nil {
-		return drained, err
-	}
-	worker, err := s.start(ctx, "worker")
+	sent, err := s.used(ctx, p)
 	if err != nil {
-		return drained, err
+		return e, err
 	}
-	// The clock starts with the first rows, not with the process.
-	first, err := s.waitForRows(ctx, w.table, 1)
-	begun := time.Now()
-	if err == nil {
-		_, err = s.waitForRows(ctx, w.table, points)
+	if e.memory, err = s.occupied(ctx, p); err != nil {
+		return e, err
 	}
-	took := time.Since(begun)
-	if stopErr := worker.stop(); err == nil {
-		err = stopErr
-	}
+	commits, err := s.waitForRows(ctx, table, points)
 	if err != nil {
-		return drained, err
+		return e, err
 	}
-	drained[0] = float64(points-first) / took.Seconds()
-	if err := s.empty(ctx); err != nil {
-		return drained, err
-	}
-	took, err = s.writeOnTwoConnections(ctx, w, points, copyRows)
-	drained[1] = float64(points) / took.Seconds()
-	return drained, err
-}
-
-// fill puts points into Redis and leaves them there.
-func (s *system) fill(ctx context.Context, w workload, points int) error {
-	api, err := s.start(ctx, "api")
+	after, err := s.used(ctx, p)
 	if err != nil {
-		return err
+		return e, err
 	}
-	_, err = s.send(ctx, api, load.Options{Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: 4})
-	if stopErr := api.stop(); err == nil {
-		err = stopErr
+	e.processor = parts[time.Duration]{
+		server:    after.server - before.server,
+		redis:     after.redis - before.redis,
+		postgres:  after.postgres - before.postgres,
+		generator: sent.generator - before.generator,
 	}
-	return err
-}
-
-// telegrafTimeout bounds how long Telegraf may take to write what it took.
-const telegrafTimeout = 5 * time.Minute
-
-// measureTelegraf sends the same load to Telegraf, which writes it into a table
-// of its own without a key.
-func (s *system) measureTelegraf(ctx context.Context, o options, w workload) (pointsPerSecond float64, err error) {
-	if _, err := s.pool.Exec(ctx, `DROP TABLE IF EXISTS points`); err != nil {
-		return 0, fmt.Errorf("drop Telegraf's table: %w", err)
+	stored := 0
+	for _, c := range commits {
+		stored += c.Rows
 	}
-	file, url, err := s.writeTelegrafConfig()
-	if err != nil {
-		return 0, err
+	if stored != points {
+		return e, fmt.Errorf("%d points were sent and %d rows are there", points, stored)
 	}
-	p, err := startProcess(ctx, exec.Command(o.telegraf, "--config", file, "--quiet"), url, "/live", 405)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = p.stop() }()
-	begun := time.Now()
-	if _, err := s.send(ctx, p, load.Options{Lane: w.lane, PointsPerRequest: w.points, Requests: o.points / w.points}); err != nil {
-		return 0, fmt.Errorf("compare with Telegraf: %w", err)
-	}
-	bounded, cancel := context.WithTimeout(ctx, telegrafTimeout)
-	defer cancel()
-	if _, err := s.waitForRows(bounded, "points", o.points); err != nil {
-		return 0, fmt.Errorf("compare with Telegraf: %w", err)
-	}
-	return float64(o.points) / time.Since(begun).Seconds(), nil
+	e.memory.server = max(e.memory.server, memoryFigure(p.command.Process.Pid, "status", "VmHWM:"))
+	e.pointsPerSecond = float64(points) / commits[len(commits)-1].At.Sub(begun).Seconds()
+	return e, nil
 }

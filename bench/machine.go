@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+)
+
+// describeMachine says what the figures were measured on.
+func (s *system) describeMachine() []string {
+	processor, _ := os.ReadFile("/proc/cpuinfo") // without it, less is said
+	memory, _ := os.ReadFile("/proc/meminfo")
+	kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(member(string(memory), "MemTotal:", "\n"), " kB"), 10, 64)
+	model := strings.TrimSpace(strings.TrimPrefix(member(string(processor), "model name", "\n"), "\t:"))
+	lines := []string{
+		fmt.Sprintf("%d cores (%s), %.0f GiB of memory, %s/%s", runtime.NumCPU(), strings.TrimPrefix(model, ": "),
+			float64(kilobytes)/(1<<20), runtime.GOOS, runtime.GOARCH),
+		fmt.Sprintf("PostgreSQL %s, durable (fsync and synchronous_commit on), without TimescaleDB", s.postgres.Version()),
+		s.redis.Name() + ", append-only file, synced every second",
+		runtime.Version(),
+	}
+	if s.telegraf != "" {
+		lines = append(lines, "Telegraf "+telegrafVersion)
+	}
+	return lines
+}

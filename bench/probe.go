@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	probeInterval = 100 * time.Millisecond
+	probeLook     = 10 * time.Millisecond // the error of the result, at most
+	probeTimeout  = 30 * time.Second      // for a point to be seen
+)
+
+// probe posts a point of a flight of its own every probeInterval, looks for
+// all that it has posted until they are there, and returns the 99th percentile
+// of how long that took from the answer on.
+func (s *system) probe(ctx context.Context, p *process, duration time.Duration) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, duration+probeTimeout)
+	defer cancel()
+	begun := time.Now()
+	answered := make(map[string]time.Time) // flights that are not seen yet
+	var took []time.Duration
+	for posted := 0; ; {
+		due := begun.Add(time.Duration(posted) * probeInterval)
+		switch ending := due.Sub(begun) >= duration; {
+		case !ending && !time.Now().Before(due):
+			flight := fmt.Sprintf("probe-%d-%06d", begun.UnixNano(), posted)
+			if err := p.postPoint(ctx, flight); err != nil {
+				return 0, err
+			}
+			answered[flight] = time.Now()
+			posted++
+		case ending && len(answered) == 0:
+			slices.Sort(took)
+			return took[(len(took)*99+99)/100-1], nil
+		}
+		seen, err := s.seen(ctx, slices.Collect(maps.Keys(answered)))
+		if err != nil {
+			return 0, err
+		}
+		for _, flight := range seen {
+			took = append(took, time.Since(answered[flight]))
+			delete(answered, flight)
+		}
+		if !sleep(ctx, probeLook) {
+			return 0, fmt.Errorf("%d probes were not seen: %w", len(answered), context.Cause(ctx))
+		}
+	}
+}
+
+func (p *process) postPoint(ctx context.Context, flight string) error {
+	body := fmt.Sprintf(`{"flight_id":%q,"track_points":[{"datetime":%q,"lat":41.2,"lon":21.3}]}`,
+		flight, time.Now().UTC().Format(time.RFC3339))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/live", strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("post a probe: %w", err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("post a probe: %w", err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusAccepted {
+		return fmt.Errorf("a probe was answered %s", answer.Status)
+	}
+	return nil
+}
+
+// seen returns those of the flights that have a point.
+func (s *system) seen(ctx context.Context, flights []string) ([]string, error) {
+	rows, err := s.pool.Query(ctx, `SELECT DISTINCT flight_id FROM live_track_points WHERE flight_id = ANY($1)`, flights)
+	if err != nil {
+		return nil, fmt.Errorf("look for probes: %w", err)
+	}
+	seen, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, fmt.Errorf("look for probes: %w", err)
+	}
+	return seen, nil
+}
