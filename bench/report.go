@@ -127,7 +127,7 @@ func (r report) writeWriter(d *document) {
 
 func (r report) writeAnswers(d *document) {
 	d.line("\n## Answers\n")
-	d.line("One point a request to `/live`, for %s. At a rate, the time counts from when a request was due. A point is", answeringDuration)
+	d.line("One point a request to `/live`, for %s. At a rate, the time counts from when a request was due if no connection was free then. A point is", answeringDuration)
 	d.line("visible when a SELECT sees it: a probe posts one every %s and looks every %s. Stored is the", probeInterval, probeLook)
 	d.line("server's own figure, from acceptance to commit.\n")
 	d.line("| load | answered/s | p50 | goal | p99 | goal | visible, p99 | goal | stored, p99 |")

@@ -29,8 +29,9 @@ type Options struct {
 	Connections int // requests on their way at once
 
 	// Rate is in requests a second over all connections; 0 is as many as the
-	// server takes. With a rate, latency counts from the moment at which a
-	// request was due, so a stalled server shows in every request it held up.
+	// server takes. With a rate, the latency of a request that had to wait for a
+	// connection counts from the moment at which it was due, so a stalled server
+	// shows in every request it held up.
 	Rate float64
 
 	// FlymasterSecret signs the files of the flymaster lane.
