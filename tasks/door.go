@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ func (d *door) pass(payload []byte, points int) error {
 // writeAll writes one crowd after another until nobody waits.
 func (d *door) writeAll() {
 	for {
+		runtime.Gosched()
 		d.mu.Lock()
 		c := d.waiting
 		d.waiting = nil
