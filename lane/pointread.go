@@ -38,7 +38,7 @@ func ReadJSON(l *Lane, text []byte) (*Points, error) {
 		case Bool:
 			var value bool
 			if r.decode(c.Name, &value) {
-				points.SetBits(row, i, uint64(boolBit(value)))
+				points.SetBool(row, i, value)
 			}
 		case Timestamp:
 			if at, ok := r.time(c.Name); ok {
@@ -54,13 +54,6 @@ func ReadJSON(l *Lane, text []byte) (*Points, error) {
 		return nil, fmt.Errorf("read a point of the lane %s: %w", l.Name, r.err)
 	}
 	return points, nil
-}
-
-func boolBit(value bool) byte {
-	if value {
-		return 1
-	}
-	return 0
 }
 
 // pointReader reads members; the first error stays.

@@ -90,6 +90,15 @@ func (p *Points) SetFloat(row, column int, value float64) {
 	p.SetBits(row, column, math.Float64bits(value))
 }
 
+// SetBool gives row's Bool column its value.
+func (p *Points) SetBool(row, column int, value bool) {
+	var bits uint64
+	if value {
+		bits = 1
+	}
+	p.SetBits(row, column, bits)
+}
+
 // SetBits gives row's value column its bits: a float's, 0 or 1 for a Bool, or
 // Unix microseconds for a Timestamp.
 func (p *Points) SetBits(row, column int, bits uint64) {
