@@ -86,30 +86,44 @@ func (d *door) writeAll() {
 	}
 }
 
-// write enqueues whole batches as long as the crowd fills them, and the rest
-// as one task that waits in a group.
+// write enqueues a crowd as batches, and what does not fill one as a task that
+// waits in a group.
 func (d *door) write(c *crowd) error {
 	ctx, cancel := context.WithDeadline(context.Background(), c.deadline)
 	defer cancel()
-	var payload []byte
-	gathered, left := 0, c.points
-	for _, r := range c.requests {
-		payload = append(payload, r.payload...)
-		gathered += r.points
-		left -= r.points
-		// What would be left over alone goes with the last batch if it fits.
-		full := gathered >= d.enqueuer.batching.MinPoints &&
-			(left == 0 || gathered+left > d.enqueuer.batching.MaxPoints)
-		if !full {
+	for _, part := range c.cut(d.enqueuer.batching) {
+		var payload []byte
+		points := 0
+		for _, r := range part {
+			payload = append(payload, r.payload...)
+			points += r.points
+		}
+		if points >= d.enqueuer.batching.MinPoints {
+			if err := d.enqueuer.enqueueBatch(ctx, d.lane, payload); err != nil {
+				return err
+			}
 			continue
 		}
-		if err := d.enqueuer.enqueueBatch(ctx, d.lane, payload); err != nil {
+		if err := d.enqueuer.enqueueSmall(ctx, d.lane, d.groups.next(points, time.Now()), payload); err != nil {
 			return err
 		}
-		payload, gathered = nil, 0
 	}
-	if gathered == 0 {
-		return nil
+	return nil
+}
+
+// cut divides the requests into as few parts as make batches of about the same
+// size. At the most one of them is too small for a batch. Each request is
+// smaller than one.
+func (c *crowd) cut(limits Batching) (parts [][]request) {
+	from, gathered, left := 0, 0, c.points
+	enough := cut(left, limits.MaxPoints)[0]
+	for i, r := range c.requests {
+		if gathered >= limits.MinPoints && (gathered >= enough || gathered+r.points > limits.MaxPoints) {
+			parts = append(parts, c.requests[from:i])
+			left -= gathered
+			from, gathered, enough = i, 0, cut(left, limits.MaxPoints)[0]
+		}
+		gathered += r.points
 	}
-	return d.enqueuer.enqueueSmall(ctx, d.lane, d.groups.next(gathered, time.Now()), payload)
+	return append(parts, c.requests[from:])
 }

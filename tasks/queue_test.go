@@ -63,6 +63,38 @@ func TestRequestsAreCutAsEvenlyAsCanBe(t *testing.T) {
 	})
 }
 
+func TestACrowdIsCutIntoBatches(t *testing.T) {
+	limits := Batching{MinPoints: 500, MaxPoints: 1000}
+	rapid.Check(t, func(t *rapid.T) {
+		largest := rapid.SampledFrom([]int{1, 10, 100, 499}).Draw(t, "largest")
+		sizes := rapid.SliceOfN(rapid.IntRange(1, largest), 1, 200).Draw(t, "sizes")
+		c := &crowd{}
+		for _, size := range sizes {
+			c.requests = append(c.requests, request{points: size})
+			c.points += size
+		}
+		small, again := 0, []request(nil)
+		parts := c.cut(limits)
+		for _, part := range parts {
+			points := 0
+			for _, r := range part {
+				points += r.points
+			}
+			require.Positive(t, points)
+			require.LessOrEqual(t, points, limits.MaxPoints)
+			if points < limits.MinPoints {
+				small++
+			}
+			again = append(again, part...)
+		}
+		require.Equal(t, c.requests, again)
+		require.LessOrEqual(t, small, 1)
+		if largest <= 10 {
+			require.LessOrEqual(t, len(parts), c.points/limits.MaxPoints+2)
+		}
+	})
+}
+
 func TestGroupsAreFilledOneAfterAnother(t *testing.T) {
 	for _, rate := range []int{1, 100, 10_000} {
 		t.Run(fmt.Sprint(rate, " requests a second"), func(t *testing.T) {
@@ -84,22 +116,31 @@ func TestGroupsAreFilledOneAfterAnother(t *testing.T) {
 func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 	server, connections := startRedis(t)
 	e, l := newTestEnqueuer(connections, 5*time.Second)
+	waits := func(points int, writing bool) func() bool {
+		d := e.doors[l]
+		return func() bool {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.writing == writing && (d.waiting == nil && points == 0 || d.waiting != nil && d.waiting.points == points)
+		}
+	}
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1))) // the first one loads a script
+	require.Eventually(t, waits(0, false), 10*time.Second, time.Millisecond)
 	if !server.InMemory() {
 		require.NoError(t, server.Pause()) // until all are waiting
 	}
 	const requests = 1200
 	var waiting sync.WaitGroup
-	for range requests {
-		waiting.Go(func() { assert.NoError(t, e.Enqueue(context.Background(), examplePoints(l, 1))) })
+	send := func() { assert.NoError(t, e.Enqueue(context.Background(), examplePoints(l, 1))) }
+	waiting.Go(send)
+	if !server.InMemory() {
+		require.Eventually(t, waits(0, true), 10*time.Second, time.Millisecond, "the first is on its way")
+	}
+	for range requests - 1 {
+		waiting.Go(send)
 	}
 	if !server.InMemory() {
-		d := e.doors[l]
-		require.Eventually(t, func() bool {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			return d.waiting != nil && d.waiting.points >= requests-500
-		}, 10*time.Second, time.Millisecond)
+		require.Eventually(t, waits(requests-1, true), 10*time.Second, time.Millisecond)
 		require.NoError(t, server.Resume())
 	}
 	waiting.Wait()
