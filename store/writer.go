@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +23,7 @@ type Writer struct {
 	pool     *pgxpool.Pool
 	recorder *metrics.Recorder
 
-	// maxPoints is how many points go into one statement.
+	// maxPoints is how many points go into one transaction.
 	maxPoints int
 
 	tables  map[*lane.Lane]*table
@@ -64,7 +63,7 @@ const (
 	insertsAfterDuplicate = 8
 )
 
-// NewWriter returns a writer of at most maxPoints points a statement, which
+// NewWriter returns a writer of at most maxPoints points a transaction, which
 // tells recorder what it wrote.
 func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, recorder *metrics.Recorder) *Writer {
 	w := &Writer{pool: pool, recorder: recorder, maxPoints: maxPoints, tables: make(map[*lane.Lane]*table)}
@@ -80,8 +79,8 @@ func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, recorder *
 	return w
 }
 
-// Write commits points in transactions of at most the writer's maxPoints rows,
-// each a single statement. It sorts points by key and may shorten the list.
+// Write commits points in transactions of at most the writer's maxPoints rows.
+// It sorts points by key and may shorten the list.
 //
 // When it returns nil, every point is in its table, was there before, or is in
 // rejected_points because the database refused what it holds; taskID goes with
@@ -103,10 +102,10 @@ func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) 
 	return result, nil
 }
 
-// writeOrSplit writes points in one statement. When the database refuses them
+// writeOrSplit writes points in one transaction. When the database refuses them
 // for what one of them holds, it halves the list until that one stands alone.
 func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
-	result, err := w.writeStatement(ctx, points)
+	result, err := w.writeTransaction(ctx, points)
 	refusal := Refusal(err)
 	switch {
 	case refusal == nil:
@@ -127,9 +126,9 @@ func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, taskID s
 	return result, err
 }
 
-// writeStatement copies points into the table. When one of them is there
+// writeTransaction copies points into the table. When one of them is there
 // already, or duplicates were seen lately, it inserts them instead.
-func (w *Writer) writeStatement(ctx context.Context, points *lane.Points) (Result, error) {
+func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points) (Result, error) {
 	t := w.tables[points.Lane]
 	if points.Len() < copyMin || t.cleanUntilCopied.Load() > 0 {
 		return w.Insert(ctx, points)
@@ -143,22 +142,6 @@ func (w *Writer) writeStatement(ctx context.Context, points *lane.Points) (Resul
 		return Result{}, err
 	}
 	return Result{Inserted: points.Len()}, nil
-}
-
-func (w *Writer) copy(ctx context.Context, t *table, points *lane.Points) error {
-	buffer := w.buffers.Get().(*[]byte)
-	defer w.buffers.Put(buffer)
-	*buffer = t.encoder.appendCopy((*buffer)[:0], points)
-
-	connection, err := w.pool.Acquire(ctx)
-	if err != nil {
-		return fmt.Errorf("get a database connection: %w", err)
-	}
-	defer connection.Release()
-	if _, err := connection.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(*buffer), t.copySQL); err != nil {
-		return fmt.Errorf("copy: %w", err)
-	}
-	return nil
 }
 
 // Insert commits points in one statement with ON CONFLICT DO NOTHING, and

@@ -1,0 +1,69 @@
+package store
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/lane"
+)
+
+func TestACopyIsOneTransaction(t *testing.T) {
+	t.Parallel()
+	pool := openMigrated(t)
+	lanes := lane.All()
+	l := lanes[0]
+	w := newTestWriter(pool, lanes)
+	_, err := w.Write(t.Context(), flight(l, 1, 900, 1000), "")
+	require.NoError(t, err)
+
+	points := flight(l, 1, 0, 1000) // the last 100 are there
+	require.ErrorContains(t, w.copy(t.Context(), w.tables[l], points), "23505")
+	require.Equal(t, 100, countRows(t, pool, l.Table))
+	require.NoError(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 900)), "the connection is still good")
+	require.Equal(t, 1000, countRows(t, pool, l.Table))
+}
+
+func TestACopyWithoutItsTableSaysSo(t *testing.T) {
+	t.Parallel()
+	pool := openMigrated(t)
+	lanes := lane.All()
+	l := lanes[0]
+	w := newTestWriter(pool, lanes)
+	_, err := pool.Exec(t.Context(), "ALTER TABLE "+l.Table+" RENAME TO away")
+	require.NoError(t, err)
+	for range 20 { // more than there are connections
+		require.ErrorContains(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 1000)), "42P01")
+	}
+	_, err = pool.Exec(t.Context(), "ALTER TABLE away RENAME TO "+l.Table)
+	require.NoError(t, err)
+	require.NoError(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 1000)))
+}
+
+func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
+	t.Parallel()
+	pool := openMigrated(t)
+	lanes := lane.All()
+	l := lanes[0]
+	w := newTestWriter(pool, lanes)
+	locked, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = locked.Exec(t.Context(), "LOCK TABLE "+l.Table)
+	require.NoError(t, err)
+
+	const patience = 200 * time.Millisecond
+	for range 20 { // more than there are connections
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		begun := time.Now()
+		// More than the buffers of a socket hold: it waits while sending.
+		assert.ErrorContains(t, w.copy(ctx, w.tables[l], flight(l, 1, 0, 100_000)), "timeout")
+		assert.Less(t, time.Since(begun), patience+2*closeTimeout)
+		cancel()
+	}
+	require.NoError(t, locked.Rollback(t.Context()))
+	require.NoError(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 1000)))
+	require.Equal(t, 1000, countRows(t, pool, l.Table))
+}
