@@ -147,6 +147,9 @@ func TestComposeStartsRedisSoThatNoAcknowledgedPointIsDropped(t *testing.T) {
 		"--save":             "",
 		"--maxmemory":        "2gb",
 		"--maxmemory-policy": "noeviction",
+
+		"--hash-max-listpack-value":   "512",
+		"--zset-max-listpack-entries": "1024",
 	}, settings)
 }
 

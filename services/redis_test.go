@@ -50,6 +50,7 @@ func TestAnInstalledRedisIsSetUpToLoseNothing(t *testing.T) {
 	for setting, value := range map[string]string{
 		"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction",
 		"bind": "127.0.0.1", "maxmemory": "67108864",
+		"hash-max-ziplist-value": "512", "zset-max-ziplist-entries": "1024",
 	} {
 		assert.Equal(t, map[string]string{setting: value}, client.ConfigGet(t.Context(), setting).Val())
 	}
