@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -36,9 +37,13 @@ const blockVersion = 1
 // pointSize is what a point takes at the least.
 const pointSize = 1 + 1 + 8 + 8
 
+// headSize is what the head of a block takes, with texts of usual length.
+const headSize = 100
+
 // Encode appends points to payload as blocks, one for each run of points of
 // one track.
 func Encode(payload []byte, points *lane.Points) []byte {
+	payload = slices.Grow(payload, headSize+points.Len()*(pointSize+8*len(points.Lane.Values)))
 	for from := 0; from < points.Len(); {
 		to := from + 1
 		for to < points.Len() && points.Rows[to].Track == points.Rows[from].Track {

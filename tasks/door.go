@@ -92,11 +92,14 @@ func (d *door) write(c *crowd) error {
 	ctx, cancel := context.WithDeadline(context.Background(), c.deadline)
 	defer cancel()
 	for _, part := range c.cut(d.enqueuer.batching) {
-		var payload []byte
-		points := 0
+		size, points := 0, 0
+		for _, r := range part {
+			size += len(r.payload)
+			points += r.points
+		}
+		payload := make([]byte, 0, size)
 		for _, r := range part {
 			payload = append(payload, r.payload...)
-			points += r.points
 		}
 		if points >= d.enqueuer.batching.MinPoints {
 			if err := d.enqueuer.enqueueBatch(ctx, d.lane, payload); err != nil {
