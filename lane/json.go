@@ -96,11 +96,17 @@ func (d *jsonDecoding) begin(body []byte) []Field {
 		fields[i].Null = true
 	}
 	d.badField, d.badReason = "", ""
-	// A point takes some 100 bytes of JSON; a list that needs more room grows.
-	d.decoded = Decoded{Points: NewPoints(d.lane, len(body)/100+1)}
-	d.decoded.Points.AddTrack(Track{
+	points := d.decoded.Points
+	if points == nil {
+		// A point takes some 100 bytes of JSON; a list that needs more room grows.
+		points = NewPoints(d.lane, len(body)/100+1)
+	}
+	points.clear()
+	points.Tracks = points.Tracks[:0]
+	points.AddTrack(Track{
 		Fields: fields, ReceivedAt: d.options.Now.UnixMicro(), RequestID: d.options.RequestID,
 	})
+	d.decoded = Decoded{Points: points}
 	return fields
 }
 
@@ -233,7 +239,7 @@ func (d *jsonDecoding) readList() error {
 	}
 	// A name that comes twice counts the last time it comes.
 	points := d.decoded.Points
-	points.Rows, points.values, points.texts = points.Rows[:0], points.values[:0], nil
+	points.clear()
 	d.decoded.Rejected, d.decoded.RejectedTotal = nil, 0
 
 	array, err := d.json.ArrIter()

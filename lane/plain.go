@@ -11,8 +11,8 @@ import (
 // point that has to be rejected. Whatever else a body holds is left to the
 // general decoder: plain then says no, before anybody has seen what it read.
 //
-// It takes 190 instead of 480 nanoseconds a point (BenchmarkDecode). Both read
-// the same from every body that plain takes (FuzzDecodeFlight).
+// It takes 181 instead of 493 nanoseconds a point (BenchmarkDecode). Both read
+// the same from every body that plain takes (FuzzPlain).
 type plain struct {
 	*jsonDecoding
 	body []byte
@@ -133,8 +133,9 @@ func (p *plain) readMember(points *Points, row int, m *member) bool {
 	}
 }
 
-// setTime reads a time. Times of the same minute that end with full seconds in
-// UTC need only those read: 6 instead of 45 nanoseconds.
+// setTime reads a time. Of full seconds in UTC in the minute of the time before,
+// only the seconds are read: that makes it 178 instead of 204 nanoseconds a
+// point in all.
 func (p *plain) setTime(row *Row, text []byte) bool {
 	const (
 		minuteEnd = len("2006-01-02T15:04:")

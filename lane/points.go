@@ -85,6 +85,9 @@ func (p *Points) RemoveLast() {
 	p.Rows = p.Rows[:last]
 }
 
+// clear takes back all points and keeps their room. The tracks stay.
+func (p *Points) clear() { p.Rows, p.values, p.texts = p.Rows[:0], p.values[:0], nil }
+
 // SetFloat gives row's Float column its value.
 func (p *Points) SetFloat(row, column int, value float64) {
 	p.SetBits(row, column, math.Float64bits(value))
