@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 	"text/tabwriter"
 
@@ -26,10 +27,18 @@ func newServeCommand(name, short string, r roles) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if !r.api && os.Getenv("GOGC") == "" {
+				debug.SetGCPercent(workerGC)
+			}
 			return p.run(c.Context())
 		},
 	}
 }
+
+// workerGC is by how many percent the memory of a process of workers alone grows
+// before garbage is collected. It holds little at a time, so that Go's 100 let
+// it collect all the time: 400 takes 13 % off its processor time, for 14 MB.
+const workerGC = 400
 
 // describeEnvironment lists the environment variables as a table.
 func describeEnvironment() string {
