@@ -5,18 +5,24 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"tracklane/lane"
 )
 
-func TestACopyIsOneTransaction(t *testing.T) {
-	t.Parallel()
+// openToCopy returns a database with its tables, and a writer to one of them.
+func openToCopy(t *testing.T) (*pgxpool.Pool, *Writer, *lane.Lane) {
+	t.Helper()
 	pool := openMigrated(t)
 	lanes := lane.All()
-	l := lanes[0]
-	w := newTestWriter(pool, lanes)
+	return pool, newTestWriter(pool, lanes), lanes[0]
+}
+
+func TestACopyIsOneTransaction(t *testing.T) {
+	t.Parallel()
+	pool, w, l := openToCopy(t)
 	_, err := w.Write(t.Context(), flight(l, 1, 900, 1000), "")
 	require.NoError(t, err)
 
@@ -29,10 +35,7 @@ func TestACopyIsOneTransaction(t *testing.T) {
 
 func TestACopyWithoutItsTableSaysSo(t *testing.T) {
 	t.Parallel()
-	pool := openMigrated(t)
-	lanes := lane.All()
-	l := lanes[0]
-	w := newTestWriter(pool, lanes)
+	pool, w, l := openToCopy(t)
 	_, err := pool.Exec(t.Context(), "ALTER TABLE "+l.Table+" RENAME TO away")
 	require.NoError(t, err)
 	for range 20 { // more than there are connections
@@ -45,10 +48,7 @@ func TestACopyWithoutItsTableSaysSo(t *testing.T) {
 
 func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
 	t.Parallel()
-	pool := openMigrated(t)
-	lanes := lane.All()
-	l := lanes[0]
-	w := newTestWriter(pool, lanes)
+	pool, w, l := openToCopy(t)
 	locked, err := pool.Begin(t.Context())
 	require.NoError(t, err)
 	_, err = locked.Exec(t.Context(), "LOCK TABLE "+l.Table)

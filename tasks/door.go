@@ -101,13 +101,7 @@ func (d *door) write(c *crowd) error {
 		for _, r := range part {
 			payload = append(payload, r.payload...)
 		}
-		if points >= d.enqueuer.batching.MinPoints {
-			if err := d.enqueuer.enqueueBatch(ctx, d.lane, payload); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := d.enqueuer.enqueueSmall(ctx, d.lane, d.groups.next(points, time.Now()), payload); err != nil {
+		if err := d.enqueuer.enqueuePayload(ctx, d.lane, payload, points); err != nil {
 			return err
 		}
 	}

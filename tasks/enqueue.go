@@ -125,8 +125,7 @@ func (e *Enqueuer) Insist(ctx context.Context, points *lane.Points) error {
 	if points.Len() >= e.batching.MinPoints {
 		return e.enqueueCut(ctx, points)
 	}
-	group := e.doors[points.Lane].groups.next(points.Len(), time.Now())
-	return e.enqueueSmall(ctx, points.Lane, group, Encode(nil, points))
+	return e.enqueuePayload(ctx, points.Lane, Encode(nil, points), points.Len())
 }
 
 // write lets the breaker watch a write, and logs its failure.
@@ -149,6 +148,15 @@ func (e *Enqueuer) enqueueCut(ctx context.Context, points *lane.Points) error {
 		from += size
 	}
 	return nil
+}
+
+// enqueuePayload enqueues a payload of at most a batch's worth of points: as a
+// batch, or as a task that waits in a group.
+func (e *Enqueuer) enqueuePayload(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
+	if points >= e.batching.MinPoints {
+		return e.enqueueBatch(ctx, l, payload)
+	}
+	return e.enqueueSmall(ctx, l, e.doors[l].groups.next(points, time.Now()), payload)
 }
 
 func (e *Enqueuer) enqueueBatch(ctx context.Context, l *lane.Lane, payload []byte) error {
@@ -177,10 +185,7 @@ func (e *Enqueuer) again(ctx context.Context, l *lane.Lane, payload []byte) erro
 	if err != nil {
 		return fmt.Errorf("enqueue again: %w", err)
 	}
-	if points >= e.batching.MinPoints {
-		return e.enqueueBatch(ctx, l, payload)
-	}
-	return e.enqueueSmall(ctx, l, e.doors[l].groups.next(points, time.Now()), payload)
+	return e.enqueuePayload(ctx, l, payload, points)
 }
 
 // cut divides points into as few parts of at most limit as can be, as even as
