@@ -8,9 +8,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"syscall"
 	"time"
+
+	"tracklane/services"
 )
 
 const (
@@ -34,22 +35,10 @@ func withProcess(ctx context.Context, command *exec.Cmd, url, path string, statu
 	defer cancel(nil)
 	p := &process{url: url, name: filepath.Base(command.Path), command: command, ended: make(chan struct{})}
 	command.Stderr = os.Stderr
-	command.SysProcAttr = childAttributes()
-	started := make(chan error, 1)
-	go func() {
-		// Linux ends a child with the thread that started it. Locked to this
-		// goroutine, the thread lasts as long as the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := command.Start()
-		started <- err
-		if err == nil {
-			how := command.Wait()
-			cancel(fmt.Errorf("%s ended: %v", p.name, how))
-			close(p.ended)
-		}
-	}()
-	if err := <-started; err != nil {
+	if err := services.StartChild(command, func(how error) {
+		cancel(fmt.Errorf("%s ended: %v", p.name, how))
+		close(p.ended)
+	}); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	defer func() { err = errors.Join(err, p.stop()) }()

@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
+
+	"tracklane/services"
 )
 
 const (
@@ -46,24 +47,13 @@ func (p *process) Restart(context.Context) error {
 	command := exec.Command(p.binary, p.command)
 	command.Env = p.environment
 	command.Stdout, command.Stderr = log, log
-	command.SysProcAttr = childAttributes()
 
-	started, ended := make(chan error, 1), make(chan struct{})
+	ended := make(chan struct{})
 	p.mu.Lock()
 	p.expected, p.running, p.ended = false, command, ended
 	p.mu.Unlock()
-	go func() {
-		// Linux ends a child with the thread that started it. Locked to this
-		// goroutine, the thread lasts as long as the child.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer log.Close()
-		err := command.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		how := command.Wait()
+	defer log.Close() // the process has its own
+	err = services.StartChild(command, func(how error) {
 		p.mu.Lock()
 		expected := p.expected
 		p.mu.Unlock()
@@ -71,8 +61,8 @@ func (p *process) Restart(context.Context) error {
 			p.died(fmt.Errorf("tracklane %s ended by itself (%v); see %s", p.command, how, p.logFile))
 		}
 		close(ended) // last: from here on the process may be started again
-	}()
-	if err := <-started; err != nil {
+	})
+	if err != nil {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.running = nil

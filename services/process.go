@@ -26,6 +26,23 @@ type process struct {
 func startProcess(command *exec.Cmd, credential *syscall.Credential, deathSignal syscall.Signal) (*process, error) {
 	command.SysProcAttr = processAttributes(credential, deathSignal)
 	p := &process{command: command, ended: make(chan struct{})}
+	err := start(command, func(error) { close(p.ended) }) // how it ended, its log says better
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// StartChild starts command in a process group of its own, so that a Ctrl-C at
+// the terminal does not reach it. On Linux it is killed when this process dies.
+// When it has ended, ended is called once with what its Wait returned.
+func StartChild(command *exec.Cmd, ended func(how error)) error {
+	command.SysProcAttr = processAttributes(nil, syscall.SIGKILL)
+	return start(command, ended)
+}
+
+// start starts command and calls ended when it has ended.
+func start(command *exec.Cmd, ended func(how error)) error {
 	started := make(chan error, 1)
 	go func() {
 		// Linux sends the signal when the thread that started the child ends.
@@ -35,14 +52,10 @@ func startProcess(command *exec.Cmd, credential *syscall.Credential, deathSignal
 		err := command.Start()
 		started <- err
 		if err == nil {
-			command.Wait() // How it ended, its log says better.
-			close(p.ended)
+			ended(command.Wait())
 		}
 	}()
-	if err := <-started; err != nil {
-		return nil, err
-	}
-	return p, nil
+	return <-started
 }
 
 // pid is the process's id.
