@@ -8,7 +8,7 @@ import (
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // RootPath is where the UI is served: the path itself and all below it.

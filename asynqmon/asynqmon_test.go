@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/asynqmon"
-	"tracklane/lane"
-	"tracklane/services"
+	"tracklane/internal/devservers"
+	"tracklane/internal/lane"
 	"tracklane/tasks"
 )
 
@@ -32,7 +32,7 @@ type installation struct {
 
 func start(t *testing.T, options asynqmon.Options) *installation {
 	t.Helper()
-	server, err := services.StartRedis(t.Context(), services.RedisOptions{Dir: t.TempDir(), Logger: slog.Default()})
+	server, err := devservers.StartRedis(t.Context(), devservers.RedisOptions{Dir: t.TempDir(), Logger: slog.Default()})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
 	address, err := redis.ParseURL(server.URL())

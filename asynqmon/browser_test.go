@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/asynqmon"
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // browserTimeout bounds all that a test does in the browser, its start

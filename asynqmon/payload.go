@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 	"tracklane/tasks"
 )
 

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 	"tracklane/tasks"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/config"
+	"tracklane/internal/config"
 )
 
 const composeFile = "../compose.yaml"

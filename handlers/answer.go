@@ -8,7 +8,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // acceptance is the answer to a request whose points were taken.

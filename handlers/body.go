@@ -13,7 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // body is a request's body in memory. release gives the memory to the next

@@ -18,21 +18,21 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/asynqmon"
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/devservers/devserverstest"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/migrations"
-	"tracklane/services/servicestest"
 	"tracklane/store"
 	"tracklane/tasks"
 )
 
 // servers is what the tests of this package share.
-var servers *servicestest.Servers
+var servers *devserverstest.Servers
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode)
 	logging.Disable() // a Redis that is away is what most of the tests have
-	os.Exit(servicestest.Run(m, func(s *servicestest.Servers) { servers = s }))
+	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }
 
 // newTestServer serves the lanes with a database of the test's own. Redis is

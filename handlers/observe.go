@@ -7,7 +7,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"tracklane/metrics"
+	"tracklane/internal/metrics"
 	"tracklane/tasks"
 )
 

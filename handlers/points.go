@@ -8,8 +8,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/store"
 )
 

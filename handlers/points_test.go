@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 func TestABodyThatCannotBeTakenIsAnsweredAsAProblem(t *testing.T) {

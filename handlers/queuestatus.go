@@ -7,7 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"tracklane/metrics"
+	"tracklane/internal/metrics"
 )
 
 type queueStatus struct {

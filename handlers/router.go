@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"tracklane/asynqmon"
-	"tracklane/lane"
-	"tracklane/metrics"
-	"tracklane/page"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
+	"tracklane/internal/statuspage"
 	"tracklane/store"
 	"tracklane/tasks"
 )
@@ -47,7 +47,7 @@ type Parts struct {
 type Server struct {
 	Parts
 	router   http.Handler
-	page     *page.Page
+	page     *statuspage.Page
 	started  time.Time
 	bodies   sync.Pool // of *bytes.Buffer
 	budget   *semaphore.Weighted
@@ -59,7 +59,7 @@ type Server struct {
 func New(parts Parts) *Server {
 	s := &Server{Parts: parts, started: time.Now(), budget: semaphore.NewWeighted(bodyBudget)}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
-	s.page = page.New(s.snapshot, parts.Logger)
+	s.page = statuspage.New(s.snapshot, parts.Logger)
 	parts.Recorder.Register(newGauges(s))
 	s.router = s.newRouter()
 	return s

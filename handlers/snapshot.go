@@ -4,20 +4,20 @@ import (
 	"context"
 	"time"
 
-	"tracklane/page"
+	"tracklane/internal/statuspage"
 )
 
 // snapshot is what the operators' page shows.
-func (s *Server) snapshot(ctx context.Context) page.Snapshot {
+func (s *Server) snapshot(ctx context.Context) statuspage.Snapshot {
 	o := s.look(ctx)
 	state := s.health(o)
-	shown := page.Snapshot{
+	shown := statuspage.Snapshot{
 		At: o.at, Version: s.Version, Uptime: time.Since(s.started).Seconds(),
-		Status: page.Status(state.Status), Reasons: state.Reasons,
-		Database: page.Database{
+		Status: statuspage.Status(state.Status), Reasons: state.Reasons,
+		Database: statuspage.Database{
 			Connected: o.database.Connected, Latency: o.database.Latency, TimescaleDB: o.database.TimescaleDB,
 		},
-		Redis: page.Redis{
+		Redis: statuspage.Redis{
 			Connected: o.redis.Connected, Version: o.redis.Version,
 			UsedMemory: o.redis.UsedMemory, MaxMemory: o.redis.MaxMemory, Latency: milliseconds(o.redis.Latency),
 		},
@@ -25,7 +25,7 @@ func (s *Server) snapshot(ctx context.Context) page.Snapshot {
 	}
 	for i, l := range s.Lanes {
 		info, figures := o.queue(i), o.figures[l.Name]
-		shown.Lanes = append(shown.Lanes, page.Lane{
+		shown.Lanes = append(shown.Lanes, statuspage.Lane{
 			Name: l.Name, Priority: l.Priority, Weight: s.Weights[l.Name], Table: l.Table, Paused: info.Paused,
 			InPerSecond: figures.AcceptedPerSecond, OutPerSecond: figures.WrittenPerSecond,
 			Waiting: o.waiting[i].Points, OldestWaiting: o.waiting[i].Oldest.Seconds(),
@@ -37,7 +37,7 @@ func (s *Server) snapshot(ctx context.Context) page.Snapshot {
 		})
 	}
 	for _, p := range o.processors {
-		shown.Workers = append(shown.Workers, page.Worker{
+		shown.Workers = append(shown.Workers, statuspage.Worker{
 			Host: p.Host, PID: p.PID, Concurrency: p.Concurrency, Active: len(p.ActiveWorkers), StartedAt: p.Started,
 		})
 	}

@@ -14,15 +14,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
-	"tracklane/services/servicestest"
+	"tracklane/internal/devservers/devserverstest"
+	"tracklane/internal/lane"
 )
 
 // servers is set by TestMain and never again.
-var servers *servicestest.Servers
+var servers *devserverstest.Servers
 
 func TestMain(m *testing.M) {
-	os.Exit(servicestest.Run(m, func(s *servicestest.Servers) { servers = s }))
+	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }
 
 func TestAnEmptyDatabaseHasAllMigrationsPending(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/services/timescale"
+	"tracklane/internal/devservers/timescale"
 )
 
 // The TimescaleDB under test takes one connection at a time: connect only

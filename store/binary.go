@@ -3,7 +3,7 @@ package store
 import (
 	"encoding/binary"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // postgresEpoch is 2000-01-01 UTC in Unix microseconds: PostgreSQL counts a

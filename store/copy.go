@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // copyRows is how many rows one COPY takes at the most. PostgreSQL 15 notes the

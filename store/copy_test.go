@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // openToCopy returns a database with its tables, and a writer to one of them.

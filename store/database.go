@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // Database looks at the database that points are written to. Any number of

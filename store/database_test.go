@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 func TestCheckSaysWhetherTheDatabaseTakesPoints(t *testing.T) {

@@ -15,17 +15,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/devservers/devserverstest"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/migrations"
-	"tracklane/services/servicestest"
 )
 
 // servers is what the tests of this package share.
-var servers *servicestest.Servers
+var servers *devserverstest.Servers
 
 func TestMain(m *testing.M) {
-	os.Exit(servicestest.Run(m, func(s *servicestest.Servers) { servers = s }))
+	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }
 
 // testMaxPoints is how many points go into one statement in these tests.

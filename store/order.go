@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // orderByKey sorts points by their table's key and drops all but the first of

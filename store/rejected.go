@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // rejectPoint keeps a point that the database refused.

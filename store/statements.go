@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // kinds says how PostgreSQL knows each kind of column.

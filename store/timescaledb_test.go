@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
+	"tracklane/internal/devservers/timescale"
+	"tracklane/internal/lane"
 	"tracklane/migrations"
-	"tracklane/services/timescale"
 )
 
 func TestTimescaleDBDropsSecondCopiesInEveryChunk(t *testing.T) {

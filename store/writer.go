@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 )
 
 // Writer puts points into their lanes' tables. Any number of goroutines may

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 func TestPointsAreCopiedWhereThatPaysAndInsertedElse(t *testing.T) {

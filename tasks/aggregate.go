@@ -8,7 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // aggregator joins the small tasks of a group into batch tasks.

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/migrations"
 	"tracklane/store"
 )

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // A payload is one block after another, so payloads are joined by writing one

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // drawPoints makes up points of a lane: every kind of value, present or not,

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // door lets the small requests of one lane into Redis together. While one

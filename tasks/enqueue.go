@@ -10,7 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // Batching says how points are cut into batch tasks and coalesced.

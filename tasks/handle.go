@@ -11,7 +11,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 	"tracklane/store"
 )
 

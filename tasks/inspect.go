@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 )
 
 // Inspector looks at Redis and the queues in it. Any number of goroutines may

@@ -6,13 +6,13 @@ import (
 
 	"github.com/redis/go-redis/v9/logging"
 
-	"tracklane/services/servicestest"
+	"tracklane/internal/devservers/devserverstest"
 )
 
 // servers is what the tests of this package share.
-var servers *servicestest.Servers
+var servers *devserverstest.Servers
 
 func TestMain(m *testing.M) {
 	logging.Disable() // a Redis that is away is what many of the tests are about
-	os.Exit(servicestest.Run(m, func(s *servicestest.Servers) { servers = s }))
+	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }

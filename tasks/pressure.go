@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // pressure tells when Redis holds as many points as it may. It looks once a

@@ -14,16 +14,16 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
-	"tracklane/lane"
-	"tracklane/services"
+	"tracklane/internal/devservers"
+	"tracklane/internal/lane"
 )
 
 var testBatching = Batching{MinPoints: 500, MaxPoints: 1000, GracePeriod: time.Second, MaxDelay: 2 * time.Second}
 
 // startRedis starts a Redis for one test and returns the pools to it.
-func startRedis(t *testing.T) (*services.Redis, *Connections) {
+func startRedis(t *testing.T) (*devservers.Redis, *Connections) {
 	t.Helper()
-	server, err := services.StartRedis(t.Context(), services.RedisOptions{Dir: t.TempDir()})
+	server, err := devservers.StartRedis(t.Context(), devservers.RedisOptions{Dir: t.TempDir()})
 	require.NoError(t, err)
 	t.Log("Redis of this test:", server.Name())
 	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
@@ -259,7 +259,7 @@ func TestStrandedGroupIsWoken(t *testing.T) {
 }
 
 func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
-	server, err := services.StartRedis(t.Context(), services.RedisOptions{Dir: t.TempDir(), Arguments: []string{"--appendonly", "no"}})
+	server, err := devservers.StartRedis(t.Context(), devservers.RedisOptions{Dir: t.TempDir(), Arguments: []string{"--appendonly", "no"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
 	if server.InMemory() {

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // recent keeps a second copy of what Redis acknowledged lately, and gives it to

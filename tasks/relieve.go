@@ -10,7 +10,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // reliever empties the queues of a Redis that is out of memory. asynq cannot:

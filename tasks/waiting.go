@@ -10,7 +10,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // Waiting is what a lane's queue holds that is not yet in the database.

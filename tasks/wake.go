@@ -7,7 +7,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 )
 
 // wakeInterval is how often groups that nobody looks at are searched for.

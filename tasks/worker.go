@@ -12,7 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
-	"tracklane/lane"
+	"tracklane/internal/lane"
 	"tracklane/store"
 )
 

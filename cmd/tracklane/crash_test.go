@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/services"
+	"tracklane/internal/devservers"
 )
 
 // process is the program as a process of its own.
@@ -30,7 +30,7 @@ type process struct {
 // startProcess runs the program and waits until it answers.
 func startProcess(t *testing.T, name string, environment ...string) process {
 	t.Helper()
-	port, err := services.FreePort()
+	port, err := devservers.FreePort()
 	require.NoError(t, err)
 	command := exec.Command(os.Args[0], name)
 	command.Env = append(os.Environ(), runAsProgram+"=1", fmt.Sprint("HTTP_ADDR=127.0.0.1:", port),
@@ -56,7 +56,7 @@ func answers(url string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-func openRedis(t *testing.T, server *services.Redis) *redis.Client {
+func openRedis(t *testing.T, server *devservers.Redis) *redis.Client {
 	t.Helper()
 	options, err := redis.ParseURL(server.URL())
 	require.NoError(t, err)

@@ -13,9 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracklane/config"
-	"tracklane/pilots"
-	"tracklane/services"
+	"tracklane/internal/config"
+	"tracklane/internal/devservers"
+	"tracklane/internal/simulator"
 )
 
 // devOptions is what "tracklane dev" can be told.
@@ -71,7 +71,7 @@ func runDev(ctx context.Context, options devOptions, out io.Writer) (err error) 
 	var redisName string
 	var inMemory bool
 	if os.Getenv("DATABASE_URL") == "" {
-		postgres, err := services.StartPostgres(ctx, services.PostgresOptions{
+		postgres, err := devservers.StartPostgres(ctx, devservers.PostgresOptions{
 			Dir: filepath.Join(options.folder, "postgresql"), Durable: true, Logger: logger,
 		})
 		if err != nil {
@@ -81,7 +81,7 @@ func runDev(ctx context.Context, options devOptions, out io.Writer) (err error) 
 		environment = append(environment, "DATABASE_URL="+postgres.DSN())
 	}
 	if os.Getenv("REDIS_URL") == "" {
-		redis, err := services.StartRedis(ctx, services.RedisOptions{
+		redis, err := devservers.StartRedis(ctx, devservers.RedisOptions{
 			Dir: filepath.Join(options.folder, "redis"), Logger: logger,
 		})
 		if err != nil {
@@ -108,7 +108,7 @@ func runDev(ctx context.Context, options devOptions, out io.Writer) (err error) 
 	var flying sync.WaitGroup
 	if options.pilots > 0 {
 		flying.Go(func() {
-			err := pilots.Fly(ctx, pilots.Options{
+			err := simulator.Fly(ctx, simulator.Options{
 				URL: p.url(), Count: options.pilots, Seed: uint64(time.Now().UnixNano()),
 				FlymasterSecret: settings.FlymasterSecret, Logger: logger,
 			})

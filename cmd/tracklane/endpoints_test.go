@@ -18,7 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/config"
+	"tracklane/internal/config"
 )
 
 // server is a running program of some roles.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracklane/config"
+	"tracklane/internal/config"
 )
 
 // healthcheckTimeout bounds a health check.

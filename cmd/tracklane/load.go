@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracklane/load"
+	"tracklane/internal/load"
 )
 
 func newLoadCommand() *cobra.Command {

@@ -7,11 +7,11 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/redis/go-redis/v9/logging"
 
-	"tracklane/services/servicestest"
+	"tracklane/internal/devservers/devserverstest"
 )
 
 // servers is what the tests of this package share.
-var servers *servicestest.Servers
+var servers *devserverstest.Servers
 
 // runAsProgram makes the test binary be tracklane, so that a test can run it
 // as a process of its own and kill it.
@@ -23,5 +23,5 @@ func TestMain(m *testing.M) {
 	}
 	gin.SetMode(gin.ReleaseMode)
 	logging.Disable()
-	os.Exit(servicestest.Run(m, func(s *servicestest.Servers) { servers = s }))
+	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }

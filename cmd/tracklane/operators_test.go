@@ -19,17 +19,17 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/config"
-	"tracklane/lane"
-	"tracklane/services"
+	"tracklane/internal/config"
+	"tracklane/internal/devservers"
+	"tracklane/internal/lane"
 	"tracklane/tasks"
 )
 
 // installation is what the tests of the operators' endpoints look at: an API
 // in this process, with a PostgreSQL and a Redis that may be stopped.
 type installation struct {
-	postgres *services.Postgres
-	redis    *services.Redis
+	postgres *devservers.Postgres
+	redis    *devservers.Redis
 	client   *redis.Client
 	api      string
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/lane"
-	"tracklane/services"
+	"tracklane/internal/devservers"
+	"tracklane/internal/lane"
 )
 
 // postEverywhere posts three points to each lane, which no other call with
@@ -47,30 +47,30 @@ func requireStoredEverywhere(t *testing.T, pool *pgxpool.Pool, rows int) {
 // ailment is a way for Redis to be down and to get well again.
 type ailment struct {
 	real  bool // the embedded server cannot have it
-	begin func(context.Context, *services.Redis, *redis.Client) error
-	mend  func(context.Context, *services.Redis, *redis.Client) error
+	begin func(context.Context, *devservers.Redis, *redis.Client) error
+	mend  func(context.Context, *devservers.Redis, *redis.Client) error
 }
 
 func ailments() map[string]ailment {
-	set := func(name, value string) func(context.Context, *services.Redis, *redis.Client) error {
-		return func(ctx context.Context, _ *services.Redis, client *redis.Client) error {
+	set := func(name, value string) func(context.Context, *devservers.Redis, *redis.Client) error {
+		return func(ctx context.Context, _ *devservers.Redis, client *redis.Client) error {
 			return client.ConfigSet(ctx, name, value).Err()
 		}
 	}
-	follow := func(host, port string) func(context.Context, *services.Redis, *redis.Client) error {
-		return func(ctx context.Context, _ *services.Redis, client *redis.Client) error {
+	follow := func(host, port string) func(context.Context, *devservers.Redis, *redis.Client) error {
+		return func(ctx context.Context, _ *devservers.Redis, client *redis.Client) error {
 			return client.ReplicaOf(ctx, host, port).Err()
 		}
 	}
 	return map[string]ailment{
 		"killed": {
-			begin: func(_ context.Context, r *services.Redis, _ *redis.Client) error { return r.Kill() },
-			mend:  func(ctx context.Context, r *services.Redis, _ *redis.Client) error { return r.Restart(ctx) },
+			begin: func(_ context.Context, r *devservers.Redis, _ *redis.Client) error { return r.Kill() },
+			mend:  func(ctx context.Context, r *devservers.Redis, _ *redis.Client) error { return r.Restart(ctx) },
 		},
 		"stopped in its tracks": {
 			real:  true,
-			begin: func(_ context.Context, r *services.Redis, _ *redis.Client) error { return r.Pause() },
-			mend:  func(_ context.Context, r *services.Redis, _ *redis.Client) error { return r.Resume() },
+			begin: func(_ context.Context, r *devservers.Redis, _ *redis.Client) error { return r.Pause() },
+			mend:  func(_ context.Context, r *devservers.Redis, _ *redis.Client) error { return r.Resume() },
 		},
 		"out of memory":         {real: true, begin: set("maxmemory", "1mb"), mend: set("maxmemory", "0")},
 		"a replica":             {real: true, begin: follow("127.0.0.1", "1"), mend: follow("NO", "ONE")},

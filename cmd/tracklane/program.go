@@ -16,10 +16,10 @@ import (
 	"golang.org/x/net/netutil"
 
 	"tracklane/asynqmon"
-	"tracklane/config"
 	"tracklane/handlers"
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/config"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/migrations"
 	"tracklane/store"
 	"tracklane/tasks"

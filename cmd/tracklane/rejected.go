@@ -14,9 +14,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
-	"tracklane/config"
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/config"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/store"
 	"tracklane/tasks"
 )

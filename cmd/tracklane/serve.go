@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"tracklane/config"
-	"tracklane/lane"
+	"tracklane/internal/config"
+	"tracklane/internal/lane"
 	"tracklane/migrations"
 )
 

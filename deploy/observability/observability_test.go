@@ -23,8 +23,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
-	"tracklane/lane"
-	"tracklane/metrics"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 )
 
 // scrapeTimeMetrics are those that a process looks up when it is scraped, which

@@ -1,0 +1,204 @@
+package devservers
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// reachablePlace is where clusters are kept whose own folder PostgreSQL's user
+// cannot reach, because a folder above it is closed to others, as /root is.
+const reachablePlace = "/var/tmp"
+
+// cluster is PostgreSQL's data: where it is, who owns it, and the programs that
+// serve it.
+type cluster struct {
+	folder       string
+	credential   *syscall.Credential // nil: this process's user
+	installation installation
+}
+
+// prepareCluster finds the cluster of the folder dir, or makes it. The caller
+// holds the folder's lock.
+func prepareCluster(ctx context.Context, dir string, logger *slog.Logger) (cluster, error) {
+	c := cluster{folder: filepath.Join(dir, "data")}
+	if os.Geteuid() == 0 {
+		var err error
+		if c.credential, err = unprivilegedUser(); err != nil {
+			return cluster{}, err
+		}
+		if c.folder, err = placeCluster(ctx, dir, c.credential, logger); err != nil {
+			return cluster{}, err
+		}
+	}
+
+	major, err := c.madeBy()
+	if err != nil {
+		return cluster{}, err
+	}
+	c.installation, err = findInstallation(ctx, c.credential, major)
+	if errors.Is(err, errNoInstallation) {
+		logger.Info("No PostgreSQL is installed that can be used: downloading one", "reason", err)
+		var notDownloaded error
+		if c.installation, notDownloaded = downloadInstallation(ctx); notDownloaded != nil {
+			return cluster{}, errors.Join(err, notDownloaded)
+		}
+		err = nil
+	}
+	if err != nil {
+		return cluster{}, err
+	}
+	if major == 0 {
+		return c, c.initialise(ctx)
+	}
+	return c, c.stopOrphan(ctx, logger)
+}
+
+// unprivilegedUser is the one that PostgreSQL runs as when this process is root,
+// as whom it refuses to run.
+func unprivilegedUser() (*syscall.Credential, error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		found, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uidErr := strconv.ParseUint(found.Uid, 10, 32)
+		gid, gidErr := strconv.ParseUint(found.Gid, 10, 32)
+		if uidErr == nil && gidErr == nil && uid != 0 {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+		}
+	}
+	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as: start tracklane as an ordinary user, or set DATABASE_URL")
+}
+
+// placeCluster returns the folder for the cluster of dir: its own subfolder
+// where the user credential can reach that. Elsewhere it is a folder below
+// reachablePlace and the subfolder is a link to it, so that removing dir is
+// enough to start with an empty cluster.
+func placeCluster(ctx context.Context, dir string, credential *syscall.Credential, logger *slog.Logger) (string, error) {
+	own := filepath.Join(dir, "data")
+	place := filepath.Join(reachablePlace, fmt.Sprintf("tracklane-%x", sha256.Sum256([]byte(dir)))[:len("tracklane-")+12])
+	away := filepath.Join(place, "data")
+
+	if target, err := os.Readlink(own); err == nil {
+		if information, err := os.Lstat(place); target == away && err == nil && information.IsDir() && ownedByRoot(information) {
+			return away, nil
+		}
+		// The folder was moved, or its data cleaned away.
+		if err := os.Remove(own); err != nil {
+			return "", err
+		}
+	}
+	if enters, err := canEnter(ctx, dir, credential); enters || err != nil {
+		return own, err
+	}
+
+	// Without its link, what lies there belongs to a folder that was removed.
+	if _, err := stopOrphan(ctx, filepath.Join(away, "postmaster.pid"), away, syscall.SIGQUIT); err != nil {
+		return "", err
+	}
+	if err := os.RemoveAll(place); err != nil {
+		return "", err
+	}
+	if err := os.Mkdir(place, 0o755); err != nil { // fails if somebody else was faster
+		return "", err
+	}
+	if err := os.Chmod(place, 0o755); err != nil { // whatever the umask is
+		return "", err
+	}
+	logger.Warn("PostgreSQL's user cannot enter the data folder, its data is kept elsewhere", "folder", dir, "data", place)
+	return away, os.Symlink(away, own)
+}
+
+// ownedByRoot says whether a file belongs to root.
+func ownedByRoot(information os.FileInfo) bool {
+	status, ok := information.Sys().(*syscall.Stat_t)
+	return ok && status.Uid == 0
+}
+
+// canEnter says whether the user credential can reach the folder dir. It tries,
+// because a file's mode is not all that decides.
+func canEnter(ctx context.Context, dir string, credential *syscall.Credential) (bool, error) {
+	command := exec.CommandContext(ctx, "/bin/sh", "-c", ":")
+	command.Dir = dir
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+	err := command.Run()
+	if errors.Is(err, os.ErrPermission) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("see whether PostgreSQL's user can enter %s: %w", dir, err)
+	}
+	return true, nil
+}
+
+// madeBy returns the major version of PostgreSQL that made the cluster, or 0
+// when there is none yet.
+func (c cluster) madeBy() (int, error) {
+	content, err := os.ReadFile(filepath.Join(c.folder, "PG_VERSION"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if errors.Is(err, os.ErrPermission) {
+		return 0, fmt.Errorf("%w: another user started tracklane with this data folder before; start it as that user, or choose another folder", err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(content)))
+}
+
+// initialise makes the cluster. It is made under another name and renamed, so
+// that an interrupted start leaves no half of one.
+func (c cluster) initialise(ctx context.Context) error {
+	unfinished := c.folder + ".unfinished"
+	if err := os.RemoveAll(unfinished); err != nil {
+		return err
+	}
+	if err := os.Mkdir(unfinished, 0o700); err != nil {
+		return err
+	}
+	if c.credential != nil {
+		if err := os.Chown(unfinished, int(c.credential.Uid), int(c.credential.Gid)); err != nil {
+			return err
+		}
+	}
+	command := exec.CommandContext(ctx, c.installation.binary("initdb"),
+		"--pgdata="+unfinished, "--username="+userName, "--auth=trust",
+		"--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")
+	command.Dir = unfinished
+	command.Env = serverEnvironment()
+	command.SysProcAttr = processAttributes(c.credential, syscall.SIGKILL)
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("run %s: %w:\n%s", command.Path, err, output)
+	}
+	if err := os.Remove(c.folder); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("there is something else where the data is to be: %w", err)
+	}
+	return os.Rename(unfinished, c.folder)
+}
+
+// stopOrphan stops the server that a killed tracklane may have left. SIGQUIT
+// ends it without waiting for anyone; its log brings back what was committed.
+func (c cluster) stopOrphan(ctx context.Context, logger *slog.Logger) error {
+	pid, err := stopOrphan(ctx, filepath.Join(c.folder, "postmaster.pid"), c.folder, syscall.SIGQUIT)
+	if pid != 0 && err == nil {
+		logger.Warn("Stopped the PostgreSQL that an earlier tracklane left running", "pid", pid)
+	}
+	return err
+}
+
+// serverEnvironment makes a server's messages English, which launch reads, and
+// its clock UTC.
+func serverEnvironment() []string {
+	return append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+}

@@ -1,0 +1,144 @@
+// Package devserverstest gives tests a PostgreSQL and a Redis of their own.
+package devserverstest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tracklane/internal/devservers"
+)
+
+// Servers is what the tests of one package share: a PostgreSQL in which each
+// test has a database of its own.
+type Servers struct {
+	folder    string
+	postgres  *devservers.Postgres
+	databases atomic.Int64
+}
+
+// stopTimeout bounds the end of a server.
+const stopTimeout = 10 * time.Second
+
+// Run starts a PostgreSQL, hands it to use, runs the package's tests, ends the
+// server and returns the exit status. A package's TestMain calls it:
+//
+//	var servers *devserverstest.Servers
+//
+//	func TestMain(m *testing.M) {
+//		os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
+//	}
+func Run(m *testing.M, use func(*Servers)) (status int) {
+	folder, err := makeFolder("")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	s := &Servers{folder: folder}
+	s.postgres, err = devservers.StartPostgres(context.Background(), devservers.PostgresOptions{
+		Dir: filepath.Join(folder, "postgres"), Logger: slog.Default(),
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		if err := s.postgres.Stop(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			status = 1
+		}
+	}()
+	use(s)
+	return m.Run()
+}
+
+// makeFolder makes a folder that a server of another user can reach.
+func makeFolder(parent string) (string, error) {
+	folder, err := os.MkdirTemp(parent, "tracklane-test-")
+	if err == nil {
+		err = os.Chmod(folder, 0o755)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make a folder for the tests: %w", err)
+	}
+	return folder, nil
+}
+
+// Database makes an empty database that is dropped when the test ends, and
+// returns its URL.
+func (s *Servers) Database(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("test_%d", s.databases.Add(1))
+	dsn, err := s.postgres.CreateDatabase(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		if err := s.postgres.DropDatabase(ctx, name); err != nil {
+			t.Error(err)
+		}
+	})
+	return dsn
+}
+
+// Postgres starts a PostgreSQL for one test, which may stop and kill it.
+func (s *Servers) Postgres(t testing.TB) *devservers.Postgres {
+	t.Helper()
+	folder, err := makeFolder(s.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	postgres, err := devservers.StartPostgres(t.Context(), devservers.PostgresOptions{Dir: folder, Logger: slog.Default()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := postgres.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+	return postgres
+}
+
+// Redis starts a Redis for one test, which may stop and kill it: a real one
+// where there is one on the machine. The test's log says which.
+func (s *Servers) Redis(t testing.TB, arguments ...string) *devservers.Redis {
+	t.Helper()
+	return s.redis(t, devservers.RedisOptions{Arguments: arguments})
+}
+
+// EmbeddedRedis starts an in-process Redis for one test.
+func (s *Servers) EmbeddedRedis(t testing.TB) *devservers.Redis {
+	t.Helper()
+	return s.redis(t, devservers.RedisOptions{Embedded: true})
+}
+
+func (s *Servers) redis(t testing.TB, options devservers.RedisOptions) *devservers.Redis {
+	t.Helper()
+	folder, err := makeFolder(s.folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Dir, options.Logger = folder, slog.Default()
+	redis, err := devservers.StartRedis(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("Redis of this test:", redis.Name())
+	t.Cleanup(func() {
+		if err := redis.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+	return redis
+}

@@ -1,0 +1,117 @@
+package devservers
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// oldestPostgres is the oldest major version of PostgreSQL that tracklane runs on.
+const oldestPostgres = 15
+
+// debianPattern is where Debian and its relatives put PostgreSQL's binaries.
+const debianPattern = "/usr/lib/postgresql/*/bin"
+
+// installation is a PostgreSQL that is installed on this machine and works.
+type installation struct {
+	folder  string // that of its binaries
+	version string // "15.18"
+	major   int
+}
+
+// binary is the path of one of the installation's programs.
+func (i installation) binary(name string) string { return filepath.Join(i.folder, name) }
+
+// errNoInstallation says that this machine has no PostgreSQL that can be used.
+var errNoInstallation = errors.New("no PostgreSQL " + strconv.Itoa(oldestPostgres) + " or newer is installed")
+
+// findInstallation looks for PostgreSQL on PATH, then where Debian puts it, the
+// newest first, then where pg_config says. It must work for the user credential
+// and, when major is not 0, be of that major version.
+func findInstallation(ctx context.Context, credential *syscall.Credential, major int) (installation, error) {
+	var refusals []error
+	for _, folder := range binaryFolders(ctx) {
+		found, err := examine(ctx, folder, credential)
+		switch {
+		case err != nil:
+			refusals = append(refusals, err)
+		case major != 0 && found.major != major:
+			refusals = append(refusals, fmt.Errorf("%s has PostgreSQL %s, but the data folder was made by %d: install that version or start with an empty folder", folder, found.version, major))
+		default:
+			return found, nil
+		}
+	}
+	return installation{}, errors.Join(append([]error{errNoInstallation}, refusals...)...)
+}
+
+// binaryFolders returns the folders that may hold PostgreSQL's binaries, the
+// best first.
+func binaryFolders(ctx context.Context) []string {
+	var folders []string
+	add := func(folder string) {
+		if !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	if path, err := exec.LookPath("postgres"); err == nil {
+		if path, err = filepath.EvalSymlinks(path); err == nil {
+			add(filepath.Dir(path))
+		}
+	}
+	debian, _ := filepath.Glob(debianPattern)
+	slices.SortFunc(debian, func(a, b string) int { return cmp.Compare(folderVersion(b), folderVersion(a)) })
+	for _, folder := range debian {
+		add(folder)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if output, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
+		add(strings.TrimSpace(string(output)))
+	}
+	return folders
+}
+
+// folderVersion is the 15 of /usr/lib/postgresql/15/bin.
+func folderVersion(folder string) int {
+	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(folder)))
+	return version
+}
+
+// versionPattern finds the version in "postgres (PostgreSQL) 15.18 (Debian …)".
+var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
+
+// examine runs the programs in folder as the user credential to see that they
+// work, since what is on PATH may be a wrapper or a link that leads nowhere.
+func examine(ctx context.Context, folder string, credential *syscall.Credential) (installation, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	found := installation{folder: folder}
+	for _, program := range []string{"initdb", "postgres"} {
+		command := exec.CommandContext(ctx, found.binary(program), "--version")
+		command.Dir = "/"
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: credential}
+		output, err := command.Output()
+		if err != nil {
+			return installation{}, fmt.Errorf("run %s --version: %w", found.binary(program), err)
+		}
+		match := versionPattern.FindStringSubmatch(string(output))
+		if match == nil {
+			return installation{}, fmt.Errorf("%s --version prints %q", found.binary(program), output)
+		}
+		found.version = match[1]
+		found.major, _ = strconv.Atoi(match[2])
+		if found.major < oldestPostgres {
+			return installation{}, fmt.Errorf("%s has PostgreSQL %s", folder, found.version)
+		}
+	}
+	return found, nil
+}

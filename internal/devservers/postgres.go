@@ -1,0 +1,288 @@
+package devservers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	userName     = "tracklane"
+	databaseName = "tracklane"
+)
+
+// PostgresOptions says how a PostgreSQL is to run.
+type PostgresOptions struct {
+	// Dir is the folder of the server's data, lock and log, for this server
+	// alone. It is made when it is missing; data in it is used again.
+	Dir string
+	// Logger hears of what is unusual about the start; nil: nobody does.
+	Logger *slog.Logger
+	// Durable keeps committed data through a crash of the machine. Without it
+	// the server is faster, and what is committed survives a crash of the server
+	// but not one of the machine.
+	Durable bool
+}
+
+// Postgres is a PostgreSQL server that runs as a child of this process, with a
+// superuser and a database that are both called tracklane. Its methods may be
+// called from several goroutines.
+type Postgres struct {
+	version string
+	folder  string
+	port    int
+	launch  launch
+
+	mu      sync.Mutex // held while the server starts, stops, or is signalled
+	lock    folderLock
+	process *process
+}
+
+// StartPostgres starts a PostgreSQL on a free port of the loopback interface and
+// returns when it takes connections: in about a second the first time and half
+// of that later, after 30 s at the latest (not counting the download, where the
+// machine has no PostgreSQL 15 or newer). As root it runs the server as the user
+// postgres or nobody; where that user cannot reach Dir, the data is kept below
+// /var/tmp, and the log says so. A folder that another process has a server
+// running in is refused; a server that a killed process left there is stopped.
+// The caller must Stop it. Should the caller die before, so does the server.
+func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
+	p, err := startPostgres(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("start PostgreSQL in %s: %w", options.Dir, err)
+	}
+	return p, nil
+}
+
+func startPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
+	dir, err := makeFolder(options.Dir)
+	if err != nil {
+		return nil, err
+	}
+	p := &Postgres{lock: folderLock{path: filepath.Join(dir, "postgres.lock")}}
+	if err := p.lock.acquire(); err != nil {
+		return nil, err
+	}
+	c, err := prepareCluster(ctx, dir, orDiscard(options.Logger))
+	if err != nil {
+		p.lock.release()
+		return nil, err
+	}
+	p.version, p.folder = c.installation.version, c.folder
+	p.launch = launch{
+		command: func(port int) *exec.Cmd {
+			command := exec.Command(c.installation.binary("postgres"), serverArguments(c.folder, port, options.Durable)...)
+			command.Dir = c.folder
+			command.Env = serverEnvironment()
+			return command
+		},
+		credential:  c.credential,
+		deathSignal: syscall.SIGQUIT, // which ends children that are paused, too
+		logFile:     filepath.Join(dir, "postgres.log"),
+		answers:     p.answers,
+	}
+	if err := p.start(ctx); err != nil {
+		p.lock.release()
+		return nil, err
+	}
+	return p, nil
+}
+
+// serverArguments are those of the program postgres.
+func serverArguments(folder string, port int, durable bool) []string {
+	arguments := []string{"-D", folder, "-p", strconv.Itoa(port)}
+	settings := []string{
+		"listen_addresses=127.0.0.1",
+		"unix_socket_directories=", // whose paths are limited to 100 characters
+		"max_connections=200",
+		"logging_collector=off",
+		"log_min_error_statement=fatal", // no statement of a thousand points
+	}
+	if durable {
+		settings = append(settings, "shared_buffers=256MB", "max_wal_size=2GB")
+	} else {
+		// Commits are still written before they are acknowledged, so that killing
+		// the server loses none: synchronous_commit stays on.
+		settings = append(settings, "shared_buffers=32MB", "fsync=off", "full_page_writes=off")
+	}
+	for _, setting := range settings {
+		arguments = append(arguments, "-c", setting)
+	}
+	return arguments
+}
+
+// start starts the server, on the port it had before if there was one, and makes
+// the database unless it is there. The lock is held.
+func (p *Postgres) start(ctx context.Context) error {
+	running, port, err := p.launch.start(ctx, p.port)
+	if err != nil {
+		return err
+	}
+	p.process, p.port = running, port
+	if err := p.ensureDatabase(ctx); err != nil {
+		return errors.Join(err, running.kill())
+	}
+	return nil
+}
+
+// answers returns nil when the server on port takes clients and is this one.
+func (p *Postgres) answers(ctx context.Context, port, _ int) error {
+	connection, err := pgx.Connect(ctx, dsn(port, "postgres"))
+	if err != nil {
+		return err
+	}
+	defer connection.Close(ctx)
+	var folder string
+	if err := connection.QueryRow(ctx, "SELECT current_setting('data_directory')").Scan(&folder); err != nil {
+		return err
+	}
+	if folder != p.folder {
+		return fmt.Errorf("the server there is that of %s", folder)
+	}
+	return nil
+}
+
+func (p *Postgres) ensureDatabase(ctx context.Context) error {
+	return p.administer(ctx, func(ctx context.Context, connection *pgx.Conn) error {
+		var there bool
+		err := connection.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", databaseName).Scan(&there)
+		if err != nil || there {
+			return err
+		}
+		_, err = connection.Exec(ctx, "CREATE DATABASE "+databaseName)
+		return err
+	})
+}
+
+// Version is the server's version, such as "15.18".
+func (p *Postgres) Version() string { return p.version }
+
+// Folder is where the data is: below Dir, or below /var/tmp where the server's
+// user cannot reach Dir.
+func (p *Postgres) Folder() string { return p.folder }
+
+// DSN is the URL of the database tracklane. It stays the same through restarts.
+func (p *Postgres) DSN() string { return dsn(p.port, databaseName) }
+
+func dsn(port int, database string) string {
+	return fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", userName, address(port), database)
+}
+
+// CreateDatabase makes another, empty database and returns its URL. The name is
+// taken as it is, and must be no more than 63 bytes of letters, digits and
+// underscores, in lower case.
+func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, error) {
+	err := p.administer(ctx, func(ctx context.Context, connection *pgx.Conn) error {
+		_, err := connection.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("create database %s: %w", name, err)
+	}
+	return dsn(p.port, name), nil
+}
+
+// DropDatabase removes a database and ends the connections to it.
+func (p *Postgres) DropDatabase(ctx context.Context, name string) error {
+	err := p.administer(ctx, func(ctx context.Context, connection *pgx.Conn) error {
+		_, err := connection.Exec(ctx, "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("drop database %s: %w", name, err)
+	}
+	return nil
+}
+
+// administer does something on a connection to no database in particular, within
+// startTimeout.
+func (p *Postgres) administer(ctx context.Context, do func(context.Context, *pgx.Conn) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	connection, err := pgx.Connect(ctx, dsn(p.port, "postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		// It is closed properly even when ctx is done.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		connection.Close(ctx)
+	}()
+	return do(ctx, connection)
+}
+
+// Stop shuts the server down: transactions in progress are rolled back, and
+// connections closed. A server that has not stopped after 10 s, or when ctx is
+// done, is killed, which is an error though nothing committed is lost. Stopping
+// a stopped server does nothing.
+func (p *Postgres) Stop(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.lock.release()
+	if err := p.process.stop(ctx, syscall.SIGINT); err != nil {
+		return fmt.Errorf("stop PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// Kill ends the server and its children by SIGKILL, as a crash would.
+func (p *Postgres) Kill() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	defer p.lock.release()
+	if err := p.process.kill(); err != nil {
+		return fmt.Errorf("kill PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// Pause keeps the server and all its children from running: connections stay
+// open, and nothing answers.
+func (p *Postgres) Pause() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.process.pause(); err != nil {
+		return fmt.Errorf("pause PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// Resume ends a Pause.
+func (p *Postgres) Resume() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.process.resume(); err != nil {
+		return fmt.Errorf("resume PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// Restart starts a server that was stopped or killed, with its data and on its
+// port, and returns when it takes connections, after 30 s at the latest.
+func (p *Postgres) Restart(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.process.running() {
+		return errors.New("restart PostgreSQL: it runs; stop it first")
+	}
+	err := p.lock.acquire()
+	if err == nil {
+		if err = p.start(ctx); err != nil {
+			p.lock.release()
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("restart PostgreSQL in %s: %w", p.folder, err)
+	}
+	return nil
+}

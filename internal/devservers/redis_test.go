@@ -1,0 +1,133 @@
+package devservers
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRedisKeepsItsDataAndItsURLThroughStopAndKill(t *testing.T) {
+	t.Parallel()
+	for name, embedded := range map[string]bool{"as it is installed here": false, "embedded": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := startedRedis(t, RedisOptions{Dir: testFolder(t), Embedded: embedded})
+			client := clientOf(t, server)
+			require.NoError(t, client.Set(t.Context(), "kept", "1", 0).Err())
+
+			require.NoError(t, server.Stop(t.Context()))
+			require.NoError(t, server.Stop(t.Context()), "stopping twice")
+			require.Error(t, client.Ping(t.Context()).Err())
+			require.NoError(t, server.Restart(t.Context()))
+			require.NoError(t, client.Incr(t.Context(), "kept").Err())
+
+			require.NoError(t, server.Kill())
+			require.NoError(t, server.Restart(t.Context()))
+			assert.Equal(t, "2", client.Get(t.Context(), "kept").Val())
+		})
+	}
+}
+
+func TestKeysOfTheEmbeddedRedisExpire(t *testing.T) {
+	t.Parallel()
+	server := startedRedis(t, RedisOptions{Embedded: true})
+	assert.True(t, server.InMemory())
+	client := clientOf(t, server)
+	require.NoError(t, client.Set(t.Context(), "short", "", time.Second).Err())
+	require.Eventually(t, func() bool { return client.Exists(t.Context(), "short").Val() == 0 },
+		5*time.Second, 20*time.Millisecond)
+}
+
+func TestAnInstalledRedisIsSetUpToLoseNothing(t *testing.T) {
+	t.Parallel()
+	server := installedRedis(t, RedisOptions{Dir: testFolder(t), Arguments: []string{"--maxmemory", "64mb"}})
+	client := clientOf(t, server)
+	for setting, value := range map[string]string{
+		"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction",
+		"bind": "127.0.0.1", "maxmemory": "67108864",
+		"hash-max-ziplist-value": "512", "zset-max-ziplist-entries": "1024",
+	} {
+		assert.Equal(t, map[string]string{setting: value}, client.ConfigGet(t.Context(), setting).Val())
+	}
+}
+
+func TestAPausedRedisAnswersNobodyUntilItIsResumed(t *testing.T) {
+	t.Parallel()
+	server := installedRedis(t, RedisOptions{Dir: testFolder(t)})
+	client := clientOf(t, server)
+	require.NoError(t, client.Ping(t.Context()).Err())
+	require.NoError(t, server.Pause())
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, client.Ping(ctx).Err(), os.ErrDeadlineExceeded)
+	require.NoError(t, server.Resume())
+	require.NoError(t, client.Ping(t.Context()).Err())
+}
+
+func TestARedisLeftRunningIsStoppedBeforeTheNextOne(t *testing.T) {
+	t.Parallel()
+	folder := testFolder(t)
+	orphan := installedRedis(t, RedisOptions{Dir: folder})
+	require.NoError(t, clientOf(t, orphan).Set(t.Context(), "kept", "1", 0).Err())
+	_, err := StartRedis(t.Context(), RedisOptions{Dir: folder})
+	require.ErrorContains(t, err, "another tracklane uses this data folder")
+	orphan.lock.release() // as the operating system does for a process that died
+
+	next := installedRedis(t, RedisOptions{Dir: folder})
+	<-orphan.process.ended
+	assert.Equal(t, "1", clientOf(t, next).Get(t.Context(), "kept").Val())
+}
+
+func TestARedisThatCouldNotBeRestartedCanStillBeStopped(t *testing.T) {
+	t.Parallel()
+	server := installedRedis(t, RedisOptions{Dir: testFolder(t)})
+	require.NoError(t, server.Stop(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, server.Restart(ctx), context.Canceled)
+	require.NoError(t, server.Stop(t.Context()))
+	require.NoError(t, server.Restart(t.Context()))
+}
+
+func TestTheErrorOfAFailedStartSaysWhatRedisSays(t *testing.T) {
+	t.Parallel()
+	installedRedis(t, RedisOptions{Dir: testFolder(t)})
+	_, err := StartRedis(t.Context(), RedisOptions{Dir: testFolder(t), Arguments: []string{"--no-such-setting", "1"}})
+	require.ErrorContains(t, err, "no-such-setting")
+}
+
+// installedRedis starts a real server, and skips t where there is none.
+func installedRedis(t *testing.T, options RedisOptions) *Redis {
+	t.Helper()
+	server := startedRedis(t, options)
+	if server.InMemory() {
+		t.Skip("needs redis-server or valkey-server on PATH")
+	}
+	return server
+}
+
+// startedRedis starts a server and kills it when t ends.
+func startedRedis(t *testing.T, options RedisOptions) *Redis {
+	t.Helper()
+	server, err := StartRedis(t.Context(), options)
+	require.NoError(t, err)
+	t.Log("redis:", server.Name())
+	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
+	return server
+}
+
+func clientOf(t *testing.T, server *Redis) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	options.MaxRetries, options.DialerRetries = -1, 1
+	options.ContextTimeoutEnabled = true
+	client := redis.NewClient(options)
+	t.Cleanup(func() { client.Close() })
+	return client
+}

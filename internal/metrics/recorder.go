@@ -1,0 +1,186 @@
+// Package metrics counts what happens to points, for Prometheus and for the
+// figures that the processes of one installation share through Redis.
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"tracklane/internal/lane"
+)
+
+// Recorder counts. Any number of goroutines may use one at the same time.
+type Recorder struct {
+	registry *prometheus.Registry
+	lanes    map[*lane.Lane]*laneRecorder
+	order    []*lane.Lane
+}
+
+// Road is how points came into the database or the queue.
+type Road string
+
+// The roads that a point can take.
+const (
+	Queue  Road = "queue"  // through Redis
+	Direct Road = "direct" // past Redis, straight into the database
+)
+
+// laneRecorder holds one lane's metrics, so that counting looks nothing up.
+type laneRecorder struct {
+	name     string
+	requests *prometheus.CounterVec // by code
+	seconds  prometheus.Observer
+
+	accepted map[Road]prometheus.Counter
+	rejected prometheus.Counter
+	written  prometheus.Counter
+	already  prometheus.Counter
+	refused  prometheus.Counter
+	failures prometheus.Counter
+
+	batchPoints, batchSeconds, endToEnd prometheus.Observer
+
+	window *window
+}
+
+// secondsBuckets spans a millisecond to a minute.
+var secondsBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+
+// New returns a recorder for lanes, with metrics of the Go runtime and the
+// process besides its own.
+func New(lanes []*lane.Lane, version string) *Recorder {
+	r := &Recorder{
+		registry: prometheus.NewRegistry(),
+		lanes:    make(map[*lane.Lane]*laneRecorder),
+		order:    lanes,
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "tracklane_build_info", Help: "Always 1; the label is the version that runs.",
+		ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	r.registry.MustRegister(info, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tracklane_http_requests_total", Help: "Requests to the lanes, by the status of the answer.",
+	}, []string{"lane", "code"})
+	seconds := histogram("tracklane_http_request_duration_seconds",
+		"From a request's header to the end of its answer.", secondsBuckets)
+	accepted := counter("tracklane_points_accepted_total",
+		"Points acknowledged: queued in Redis, or written directly past it.", "lane", "road")
+	rejected := counter("tracklane_points_rejected_total",
+		"Points left out of a request because they cannot be right.", "lane")
+	written := counter("tracklane_points_written_total", "Points new in their table.", "lane")
+	already := counter("tracklane_points_duplicate_total", "Points that their table held already.", "lane")
+	refused := counter("tracklane_points_refused_total",
+		"Points that the database refused and that are kept in rejected_points.", "lane")
+	failures := counter("tracklane_write_errors_total",
+		"Writes to the database that failed; what they held is written again.", "lane")
+	batchPoints := histogram("tracklane_batch_points", "Points written at once.",
+		[]float64{1, 10, 50, 100, 250, 500, 750, 1000, 2000, 5000, 10000})
+	batchSeconds := histogram("tracklane_batch_write_duration_seconds",
+		"From a batch's first statement to its commit.", secondsBuckets)
+	endToEnd := histogram("tracklane_end_to_end_duration_seconds",
+		"From the acceptance of a request's points to their commit.", secondsBuckets)
+	r.registry.MustRegister(requests, seconds, accepted, rejected, written, already, refused, failures,
+		batchPoints, batchSeconds, endToEnd)
+
+	for _, l := range lanes {
+		r.lanes[l] = &laneRecorder{
+			name:     l.Name,
+			requests: requests.MustCurryWith(prometheus.Labels{"lane": l.Name}),
+			seconds:  seconds.WithLabelValues(l.Name),
+			accepted: map[Road]prometheus.Counter{
+				Queue:  accepted.WithLabelValues(l.Name, string(Queue)),
+				Direct: accepted.WithLabelValues(l.Name, string(Direct)),
+			},
+			rejected:     rejected.WithLabelValues(l.Name),
+			written:      written.WithLabelValues(l.Name),
+			already:      already.WithLabelValues(l.Name),
+			refused:      refused.WithLabelValues(l.Name),
+			failures:     failures.WithLabelValues(l.Name),
+			batchPoints:  batchPoints.WithLabelValues(l.Name),
+			batchSeconds: batchSeconds.WithLabelValues(l.Name),
+			endToEnd:     endToEnd.WithLabelValues(l.Name),
+			window:       newWindow(),
+		}
+	}
+	return r
+}
+
+func counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func histogram(name, help string, buckets []float64) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets},
+		[]string{"lane"})
+}
+
+// Register adds a collector of figures that are read when they are asked for.
+// It panics when a name is taken.
+func (r *Recorder) Register(c prometheus.Collector) { r.registry.MustRegister(c) }
+
+// Handler answers Prometheus's scrapes.
+func (r *Recorder) Handler() http.Handler {
+	return promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{Registry: r.registry})
+}
+
+// Request counts a request to a lane and the status of its answer.
+func (r *Recorder) Request(l *lane.Lane, code int, took time.Duration) {
+	own := r.lanes[l]
+	own.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+	own.seconds.Observe(took.Seconds())
+}
+
+// Accepted counts points that were acknowledged.
+func (r *Recorder) Accepted(l *lane.Lane, road Road, points int) {
+	r.lanes[l].accepted[road].Add(float64(points))
+	r.lanes[l].window.add(time.Now(), func(s *slot) { s.accepted += points })
+}
+
+// Rejected counts points that were left out of a request.
+func (r *Recorder) Rejected(l *lane.Lane, points int) {
+	r.lanes[l].rejected.Add(float64(points))
+}
+
+// Written counts a batch that was committed. points is what the database was
+// given, before duplicates were dropped.
+func (r *Recorder) Written(points *lane.Points, inserted, duplicates, refused int, took time.Duration) {
+	own, now := r.lanes[points.Lane], time.Now()
+	own.written.Add(float64(inserted))
+	own.already.Add(float64(duplicates))
+	own.refused.Add(float64(refused))
+	own.batchPoints.Observe(float64(inserted + duplicates + refused))
+	own.batchSeconds.Observe(took.Seconds())
+
+	perTrack := make([]int, len(points.Tracks))
+	for i := range points.Rows {
+		perTrack[points.Rows[i].Track]++
+	}
+	own.window.add(now, func(s *slot) {
+		s.written += inserted
+		s.duplicates += duplicates
+		s.batches++
+		s.write.observe(took, 1)
+		for i := range points.Tracks {
+			if perTrack[i] > 0 {
+				age := now.Sub(lane.TimeOf(points.Tracks[i].ReceivedAt))
+				s.endToEnd.observe(age, perTrack[i])
+				own.endToEnd.Observe(age.Seconds())
+			}
+		}
+	})
+}
+
+// WriteFailed counts a write that the database did not take.
+func (r *Recorder) WriteFailed(l *lane.Lane) {
+	r.lanes[l].failures.Inc()
+	r.lanes[l].window.add(time.Now(), func(s *slot) { s.errors++ })
+}

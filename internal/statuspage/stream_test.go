@@ -1,0 +1,321 @@
+package statuspage
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// These tests run a real HTTP server over in-memory connections, in a bubble
+// whose clock stands still while anything works.
+
+// bench is a page on such a server.
+type bench struct {
+	page  *Page
+	calls atomic.Int64 // of the source
+	conns chan net.Conn
+	done  chan struct{}
+	end   func() // ends Run, and waits until it has ended
+}
+
+func startBench(t *testing.T, source Source) *bench {
+	t.Helper()
+	b := &bench{conns: make(chan net.Conn), done: make(chan struct{})}
+	b.page = New(func(ctx context.Context) Snapshot {
+		b.calls.Add(1)
+		return source(ctx)
+	}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	server := &http.Server{Handler: b.page, ReadHeaderTimeout: time.Second}
+	var running, serving sync.WaitGroup
+	running.Go(func() { b.page.Run(ctx) })
+	serving.Go(func() { assert.ErrorIs(t, server.Serve(b), http.ErrServerClosed) })
+	b.end = func() {
+		cancel()
+		running.Wait()
+	}
+	t.Cleanup(func() {
+		b.end()
+		assert.NoError(t, server.Close())
+		serving.Wait()
+	})
+	return b
+}
+
+// Accept, Close and Addr implement net.Listener.
+func (b *bench) Accept() (net.Conn, error) {
+	select {
+	case conn := <-b.conns:
+		return conn, nil
+	case <-b.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (b *bench) Close() error {
+	close(b.done)
+	return nil
+}
+
+func (b *bench) Addr() net.Addr { return new(net.TCPAddr) }
+
+// watch opens the page's events. Nothing is read before the caller does.
+func (b *bench) watch(t *testing.T) *http.Response {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			b.conns <- far
+			return near, nil
+		},
+		DisableKeepAlives: true, DisableCompression: true, ReadBufferSize: 64,
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page/events", nil)
+	require.NoError(t, err)
+	answer, err := client.Do(request)
+	require.NoError(t, err)
+	t.Cleanup(func() { answer.Body.Close() })
+	return answer
+}
+
+// drain reads events until they end, and counts them by name.
+func drain(answer *http.Response) *events {
+	e := &events{ended: make(chan struct{})}
+	go func() {
+		defer close(e.ended)
+		lines := bufio.NewScanner(answer.Body)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			e.mu.Lock()
+			e.lines = append(e.lines, lines.Text())
+			e.mu.Unlock()
+		}
+	}()
+	return e
+}
+
+type events struct {
+	mu    sync.Mutex
+	lines []string
+	ended chan struct{}
+}
+
+// names lists the events and comments so far.
+func (e *events) names() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var names []string
+	for _, line := range e.lines {
+		if name, is := strings.CutPrefix(line, "event: "); is {
+			names = append(names, name)
+		} else if strings.HasPrefix(line, ":") {
+			names = append(names, "heartbeat")
+		}
+	}
+	return names
+}
+
+// data decodes the data of event number i.
+func data[T any](t *testing.T, e *events, i int) T {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var value T
+	for _, line := range e.lines {
+		if text, is := strings.CutPrefix(line, "data: "); is {
+			if i == 0 {
+				require.NoError(t, json.Unmarshal([]byte(text), &value))
+				return value
+			}
+			i--
+		}
+	}
+	require.Fail(t, "there are fewer events")
+	return value
+}
+
+// let makes time pass, and waits until all has come of it.
+func let(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func now(context.Context) Snapshot { return madeUp(time.Now()) }
+
+func TestHistoryComesFirstAndThenASnapshotASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, now)
+		let(12 * time.Second)
+		answer := b.watch(t)
+		assert.Equal(t, http.StatusOK, answer.StatusCode)
+		assert.Equal(t, "text/event-stream", answer.Header.Get("Content-Type"))
+		assert.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
+		e := drain(answer)
+		synctest.Wait()
+		require.Equal(t, []string{"history", "snapshot"}, e.names(), "what is known already comes at once")
+		let(3*time.Second + time.Millisecond)
+		assert.Equal(t, []string{"history", "snapshot", "snapshot", "snapshot", "snapshot"}, e.names())
+
+		samples := data[struct{ Samples []sample }](t, e, 0).Samples
+		require.Len(t, samples, 3)
+		assert.Equal(t, sampleInterval, samples[2].At.Sub(samples[1].At))
+		want := madeUp(samples[1].At).Lanes[0]
+		assert.Equal(t, laneSample{In: want.InPerSecond, Out: want.OutPerSecond, Waiting: &want.Waiting},
+			samples[1].Lanes["live"])
+		shown := data[Snapshot](t, e, 3)
+		assert.Equal(t, madeUp(shown.At), shown)
+	})
+}
+
+func TestTheSourceIsAskedOnceASecondForAllWatchers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, now)
+		let(60*time.Second + time.Millisecond)
+		assert.EqualValues(t, 13, b.calls.Load(), "with nobody watching, only the history asks")
+		var all []*events
+		for range 30 {
+			all = append(all, drain(b.watch(t)))
+		}
+		b.calls.Store(0)
+		let(20 * time.Second)
+		assert.EqualValues(t, 20, b.calls.Load())
+		for _, e := range all {
+			assert.Len(t, e.names(), 22)
+		}
+	})
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, now)
+		let(time.Hour)
+		samples := b.page.stream.history.samples()
+		require.Len(t, samples, maxSamples)
+		assert.Equal(t, historyLength-sampleInterval, samples[maxSamples-1].At.Sub(samples[0].At))
+		assert.Less(t, time.Since(samples[maxSamples-1].At), sampleInterval+snapshotInterval)
+	})
+}
+
+func TestWaitingIsUnknownInTheHistoryWhileRedisIsAway(t *testing.T) {
+	taken := sampleOf(withoutRedis(madeUp(time.Now())))
+	assert.Nil(t, taken.Lanes["live"].Waiting)
+	assert.Positive(t, taken.Lanes["live"].In)
+}
+
+func TestASlowWatcherIsDroppedAndTheOthersStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, now)
+		synctest.Wait()
+		b.watch(t) // and never read
+		e := drain(b.watch(t))
+		let(time.Second)
+		assert.Equal(t, 2, b.watchers())
+		let(writeTimeout + maxBacklog*time.Second)
+		assert.Equal(t, 1, b.watchers())
+		before := len(e.names())
+		let(3 * time.Second)
+		assert.Len(t, e.names(), before+3)
+	})
+}
+
+func (b *bench) watchers() int {
+	b.page.stream.mu.Lock()
+	defer b.page.stream.mu.Unlock()
+	return len(b.page.stream.watchers)
+}
+
+func TestAWatcherWhoLeavesIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, now)
+		answer := b.watch(t)
+		synctest.Wait()
+		assert.Equal(t, 1, b.watchers())
+		require.NoError(t, answer.Body.Close())
+		let(time.Second)
+		assert.Zero(t, b.watchers())
+	})
+}
+
+func TestTooManyWatchersAreTurnedAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, now)
+		for range maxWatchers {
+			drain(b.watch(t))
+		}
+		answer := b.watch(t)
+		assert.Equal(t, http.StatusServiceUnavailable, answer.StatusCode)
+		assert.Equal(t, "5", answer.Header.Get("Retry-After"))
+	})
+}
+
+func TestEventsEndWhenRunEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, now)
+		e := drain(b.watch(t))
+		let(time.Second)
+		before := time.Now()
+		b.end()
+		<-e.ended
+		assert.Zero(t, time.Since(before))
+		assert.Equal(t, http.StatusServiceUnavailable, b.watch(t).StatusCode)
+	})
+}
+
+func TestHeartbeatsComeWhileTheSourceIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, func(ctx context.Context) Snapshot {
+			time.Sleep(time.Minute) // whatever ctx says
+			return madeUp(time.Now())
+		})
+		e := drain(b.watch(t))
+		let(25 * time.Second)
+		assert.Equal(t, []string{"history", "heartbeat", "heartbeat"}, e.names())
+	})
+}
+
+func TestTheSourcesTimeIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		took := make(chan time.Duration, 1)
+		startBench(t, func(ctx context.Context) Snapshot {
+			begun := time.Now()
+			<-ctx.Done()
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				select {
+				case took <- time.Since(begun):
+				default:
+				}
+			}
+			return Snapshot{}
+		})
+		assert.Equal(t, sourceTimeout, <-took)
+	})
+}
+
+func TestASnapshotThatCannotBeEncodedIsLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := startBench(t, func(context.Context) Snapshot {
+			s := madeUp(time.Now())
+			s.Lanes[0].WriteP95 = math.NaN()
+			return s
+		})
+		e := drain(b.watch(t))
+		let(3 * time.Second)
+		assert.Equal(t, []string{"history"}, e.names())
+	})
+}

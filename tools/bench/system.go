@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+
+	"tracklane/internal/devservers"
+	"tracklane/internal/load"
+)
+
+// system is what is measured: a durable PostgreSQL, a Redis with an
+// append-only file, and tracklane's own processes.
+type system struct {
+	folder   string
+	binary   string
+	telegraf string // the binary, or empty
+	postgres *devservers.Postgres
+	redis    *devservers.Redis
+	pool     *pgxpool.Pool
+	queue    *redis.Client
+}
+
+const (
+	closeTimeout = 30 * time.Second
+	drainTimeout = 10 * time.Minute // for all points of a run to be stored
+
+	// Counting rows takes time from those who write them.
+	countInterval = time.Second
+
+	saturation = 64 // connections
+)
+
+func startSystem(ctx context.Context, telegraf bool) (s *system, err error) {
+	s = &system{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return s, fmt.Errorf("processor time is read from /proc, which only Linux has: %w", err)
+	}
+	if s.folder, err = os.MkdirTemp("", "bench-"); err != nil {
+		return s, fmt.Errorf("make a folder: %w", err)
+	}
+	if err := os.Chmod(s.folder, 0o755); err != nil { // PostgreSQL may run as another user
+		return s, fmt.Errorf("open the folder: %w", err)
+	}
+	s.binary = filepath.Join(s.folder, "measured")
+	if output, err := exec.CommandContext(ctx, "go", "build", "-o", s.binary, "tracklane/cmd/tracklane").CombinedOutput(); err != nil {
+		return s, fmt.Errorf("build tracklane: %w: %s", err, output)
+	}
+	if telegraf {
+		if err := s.buildTelegraf(ctx); err != nil {
+			return s, err
+		}
+	}
+	if err := s.startPostgres(ctx); err != nil {
+		return s, err
+	}
+	if err := s.startRedis(ctx); err != nil {
+		return s, err
+	}
+	migrate := exec.CommandContext(ctx, s.binary, "migrate", "up")
+	migrate.Env = s.environment()
+	if output, err := migrate.CombinedOutput(); err != nil {
+		return s, fmt.Errorf("migrate: %w: %s", err, output)
+	}
+	return s, nil
+}
+
+// startPostgres starts a server that remembers when each transaction was
+// committed.
+func (s *system) startPostgres(ctx context.Context) (err error) {
+	s.postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{Dir: filepath.Join(s.folder, "postgresql"), Durable: true})
+	if err != nil {
+		return err
+	}
+	if s.pool, err = pgxpool.New(ctx, s.postgres.DSN()); err != nil {
+		return fmt.Errorf("connect to PostgreSQL: %w", err)
+	}
+	if _, err := s.pool.Exec(ctx, "ALTER SYSTEM SET track_commit_timestamp = on"); err != nil {
+		return fmt.Errorf("set up PostgreSQL: %w", err)
+	}
+	s.pool.Reset() // whose connection would not outlive the restart
+	if err := s.postgres.Stop(ctx); err != nil {
+		return err
+	}
+	return s.postgres.Restart(ctx)
+}
+
+func (s *system) startRedis(ctx context.Context) (err error) {
+	if s.redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.folder, "redis")}); err != nil {
+		return err
+	}
+	if s.redis.InMemory() {
+		return errors.New("there is no redis-server or valkey-server on PATH")
+	}
+	address, err := redis.ParseURL(s.redis.URL())
+	if err != nil {
+		return fmt.Errorf("connect to Redis: %w", err)
+	}
+	s.queue = redis.NewClient(address)
+	return nil
+}
+
+// close stops the servers and removes their data.
+func (s *system) close() error {
+	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if s.pool != nil {
+		s.pool.Close()
+	}
+	if s.queue != nil {
+		errs = append(errs, s.queue.Close())
+	}
+	if s.redis != nil {
+		errs = append(errs, s.redis.Stop(ctx))
+	}
+	if s.postgres != nil {
+		errs = append(errs, s.postgres.Stop(ctx))
+		errs = append(errs, os.RemoveAll(s.postgres.Folder())) // which may lie elsewhere
+	}
+	if s.folder != "" {
+		errs = append(errs, os.RemoveAll(s.folder))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *system) environment(settings ...string) []string {
+	environment := []string{
+		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.postgres.DSN(), "REDIS_URL=" + s.redis.URL(), "LOG_LEVEL=warn",
+	}
+	return append(environment, settings...)
+}
+
+// with runs tracklane in a role, otherwise with its defaults, while do runs.
+// The context of do ends with the process.
+func (s *system) with(ctx context.Context, role string, do func(context.Context, *process) error, settings ...string) error {
+	port, err := devservers.FreePort()
+	if err != nil {
+		return err
+	}
+	address := "127.0.0.1:" + strconv.Itoa(port)
+	command := exec.Command(s.binary, role)
+	command.Env = s.environment(append(settings, "HTTP_ADDR="+address)...)
+	return withProcess(ctx, command, "http://"+address, "/readyz", http.StatusOK, do)
+}
+
+// empty removes all points, stored and waiting, and leaves nothing for a later
+// checkpoint to write.
+func (s *system) empty(ctx context.Context) error {
+	if err := s.queue.FlushAll(ctx).Err(); err != nil {
+		return fmt.Errorf("empty Redis: %w", err)
+	}
+	for _, statement := range []string{
+		`TRUNCATE live_track_points, uploaded_track_points`,
+		`DROP TABLE IF EXISTS ` + telegrafTable,
+		`CHECKPOINT`,
+	} {
+		if _, err := s.pool.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("empty the tables: %w", err)
+		}
+	}
+	return nil
+}
+
+// send puts load on a process. All requests must be acknowledged, unless the
+// process is one that never does.
+func (s *system) send(ctx context.Context, p *process, o load.Options) (load.Report, error) {
+	o.URL = p.url
+	report, err := load.Run(ctx, o, io.Discard)
+	if errors.Is(err, load.ErrNothingAcknowledged) {
+		err = nil
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return report, errors.Join(fmt.Errorf("send: %w", err), context.Cause(ctx))
+	}
+	for status, requests := range report.Answers {
+		if status < 200 || status > 299 {
+			return report, fmt.Errorf("%d of %d requests were answered %d (0: not at all)", requests, report.Requests, status)
+		}
+	}
+	return report, nil
+}
+
+// fill puts points into Redis through a process without workers and leaves
+// them there.
+func (s *system) fill(ctx context.Context, w workload, points, connections int) error {
+	return s.with(ctx, "api", func(ctx context.Context, p *process) error {
+		_, err := s.enqueue(ctx, p, w, points, connections)
+		return err
+	})
+}
+
+// enqueue sends points, all of which must go to Redis, and returns how many a
+// second did.
+func (s *system) enqueue(ctx context.Context, p *process, w workload, points, connections int) (pointsPerSecond float64, err error) {
+	report, err := s.send(ctx, p, load.Options{
+		Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: connections,
+	})
+	if err == nil && report.Answers[http.StatusAccepted] != report.Requests {
+		err = fmt.Errorf("only %d of %d requests went to Redis", report.Answers[http.StatusAccepted], report.Requests)
+	}
+	return report.PointsPerSecond(), err
+}

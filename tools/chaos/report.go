@@ -1,0 +1,213 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// machine says where a run was made.
+type machine struct {
+	cores                    int
+	memory                   string
+	system, postgres, server string
+}
+
+func thisMachine(s *stage) machine {
+	return machine{
+		cores: runtime.NumCPU(), memory: totalMemory(), system: runtime.GOOS + "/" + runtime.GOARCH,
+		postgres: "PostgreSQL " + s.postgres.Version(), server: s.redis.Name(),
+	}
+}
+
+// totalMemory is the machine's memory, where the system says it.
+func totalMemory() string {
+	text, err := os.ReadFile("/proc/meminfo")
+	var kilobytes int
+	if err == nil {
+		_, err = fmt.Sscanf(string(text), "MemTotal: %d kB", &kilobytes)
+	}
+	if err != nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%.1f GiB", float64(kilobytes)/(1<<20))
+}
+
+func (m machine) String() string {
+	return fmt.Sprintf("%d cores, %s of memory, %s, %s, %s, %s", m.cores, m.memory, m.system, runtime.Version(), m.postgres, m.server)
+}
+
+// violations lists what is wrong with tracklane; nothing, when a run is good.
+func (o *outcome) violations() []string {
+	var lines []string
+	c := o.comparison
+	if c.missing > 0 {
+		lines = append(lines, o.describeLosses()...)
+	}
+	if c.twice > 0 {
+		lines = append(lines, fmt.Sprintf("points stored twice: %d", c.twice))
+	}
+	lines = append(lines, c.invented.list("rows that no client sent")...)
+	if c.rejected > 0 {
+		lines = append(lines, fmt.Sprintf("good points in rejected_points: %d rows", c.rejected))
+	}
+	if c.archived > 0 {
+		lines = append(lines, fmt.Sprintf("tasks in asynq's archive: %d", c.archived))
+	}
+	if o.totals.unanswered > 0 {
+		lines = append(lines, fmt.Sprintf("clients whose last request was not acknowledged within %s of the last fault: %d",
+			finishTimeout, o.totals.unanswered))
+	}
+	lines = append(lines, o.answers.wrong.list("answers that break the contract")...)
+	var failures findings
+	for _, i := range o.incidents {
+		if i.failure != nil {
+			failures.add(fmt.Sprintf("%s: %v", i, i.failure))
+		}
+	}
+	return append(lines, failures.list("faults that were not overcome")...)
+}
+
+// describeLosses lists acknowledged requests that were lost, with what happened
+// at the time.
+func (o *outcome) describeLosses() []string {
+	var list findings
+	streams := makeStreams()
+	for _, l := range o.comparison.losses {
+		s := streams[l.stream]
+		flight, _ := s.place(l.number)
+		code := 202
+		if l.direct {
+			code = 201
+		}
+		text := fmt.Sprintf("%s, stream %d, request %d (flight %s): %d of %d points, acknowledged with %d at %s",
+			s.lane, l.stream, l.number, s.identity(flight), l.points, s.points, code, l.acknowledged.Round(time.Millisecond))
+		for _, i := range during(o.incidents, l.acknowledged-requestTimeout, l.acknowledged+requestTimeout) {
+			text += "\n      " + i.String()
+			after := i.begun - l.acknowledged
+			if i.Kind == kill && i.Target == redisName && !l.direct && after > -time.Second && after < 3*time.Second {
+				text += fmt.Sprintf(" — %s after the acknowledgement: Redis answers before it writes while a sync is under way",
+					after.Round(time.Millisecond))
+			}
+		}
+		list.add(text)
+	}
+	return append([]string{fmt.Sprintf("acknowledged points missing: %d", o.comparison.missing)},
+		list.list("requests they came with")...)
+}
+
+// slowAnswers counts the answers that took longer than slowAnswer, and those
+// of them that no fault at the API itself or on the way to it explains.
+func (o *outcome) slowAnswers() (all, unexplained int) {
+	for _, s := range o.answers.slow {
+		explained := false
+		for _, i := range during(o.incidents, s.begun.Sub(o.begun), s.end.Sub(o.begun)) {
+			explained = explained || i.Target == s.api || i.Target == linkName(clientsName, s.api)
+		}
+		if !explained {
+			unexplained++
+		}
+	}
+	return len(o.answers.slow), unexplained
+}
+
+// write writes the report, in Markdown.
+func (o *outcome) write(to io.Writer) error {
+	var b strings.Builder
+	line := func(format string, arguments ...any) { fmt.Fprintf(&b, format+"\n", arguments...) }
+	t, c := o.totals, o.comparison
+	milliseconds := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
+
+	line("## Seed %d, %s\n", o.options.seed, o.options.duration)
+	line("`go run ./tools/chaos --minutes %g --seed %d` on %s.\n", o.options.duration.Minutes(), o.options.seed, o.machine)
+	line("| result | |\n| --- | ---: |")
+	line("| faults injected | %d |", len(o.incidents))
+	line("| points acknowledged | %d |", t.points)
+	line("| of these committed before the answer (201) | %d |", t.directPoints)
+	line("| acknowledged points missing | %d |", c.missing)
+	line("| points stored twice | %d |", c.twice)
+	line("| rows that no client sent | %d |", c.invented.total)
+	line("| rows of points that were sent and never acknowledged | %d |", c.unacknowledged)
+	line("| requests acknowledged | %d |", t.requests)
+	line("| clients left without an acknowledgement | %d |", t.unanswered)
+	line("| longest time without any acknowledgement, ended at %s | %s |", milliseconds(t.silenceEnded), milliseconds(t.longestSilence))
+	line("| from acknowledgement to row, median (seen each %s) | %s |", pollInterval, milliseconds(t.medianWait))
+	line("| from acknowledgement to row, 99th percentile | %s |", milliseconds(t.p99Wait))
+	line("| from acknowledgement to row, longest: lane %s, acknowledged at %s | %s |",
+		makeStreams()[t.slowest.stream].lane, milliseconds(t.slowestAt), milliseconds(t.maxWait))
+	all, unexplained := o.slowAnswers()
+	line("| answers over %s | %d |", slowAnswer, all)
+	line("| of these without a fault at that API or on the way to it | %d |", unexplained)
+	settled := milliseconds(o.settled)
+	if !o.isSettled {
+		settled = "not within " + settled
+	}
+	line("| all stored after the last acknowledgement | %s |", settled)
+	line("| rejected points, archived tasks | %d, %d |", c.rejected, c.archived)
+	line("| tasks left in the queues, their points stored | %d |\n", c.leftTasks)
+
+	line("| answer | count |\n| --- | ---: |")
+	for _, status := range slices.Sorted(maps.Keys(o.answers.byStatus)) {
+		name := fmt.Sprint(status)
+		if status == 0 {
+			name = "none: broken or timed out"
+		}
+		line("| %s | %d |", name, o.answers.byStatus[status])
+	}
+	line("")
+	o.writeFaults(line)
+	if lines := o.violations(); len(lines) > 0 {
+		line("Violations:\n\n```text\n%s\n```", strings.Join(lines, "\n"))
+	}
+	_, err := io.WriteString(to, b.String())
+	return err
+}
+
+// writeFaults writes how many faults of each kind struck whom.
+func (o *outcome) writeFaults(line func(string, ...any)) {
+	targets := []string{"api", "worker", redisName, postgresName, "link"}
+	counts := make(map[kind]map[string]int)
+	totals := make(map[string]int)
+	lasted := make(map[kind]time.Duration)
+	for _, i := range o.incidents {
+		if counts[i.Kind] == nil {
+			counts[i.Kind] = make(map[string]int)
+		}
+		target := targetClass(i.Target)
+		counts[i.Kind][target]++
+		totals[target]++
+		lasted[i.Kind] += i.ended - i.begun
+	}
+	line("| fault | %s | all | together |\n| --- |%s ---: | ---: |", strings.Join(targets, " | "), strings.Repeat(" ---: |", len(targets)))
+	for _, k := range slices.Sorted(maps.Keys(counts)) {
+		row, sum := "", 0
+		for _, target := range targets {
+			row += fmt.Sprintf(" %d |", counts[k][target])
+			sum += counts[k][target]
+		}
+		line("| %s |%s %d | %s |", k, row, sum, lasted[k].Round(time.Second))
+	}
+	row := ""
+	for _, target := range targets {
+		row += fmt.Sprintf(" %d |", totals[target])
+	}
+	line("| all |%s %d | |\n", row, len(o.incidents))
+}
+
+// targetClass puts the targets of one sort together.
+func targetClass(target string) string {
+	switch {
+	case strings.Contains(target, " to "):
+		return "link"
+	case slices.Contains(apiNames, target):
+		return "api"
+	case slices.Contains(workerNames, target):
+		return "worker"
+	}
+	return target
+}
