@@ -75,9 +75,9 @@ func (s *Server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
 		}.send(c, l, http.StatusCreated)
 		return
 	}
-	if insisted := s.Enqueuer.Insist(ctx, decoded.Points); insisted != nil {
+	if enqueueErr := s.Enqueuer.EnqueueBypassingBreaker(ctx, decoded.Points); enqueueErr != nil {
 		s.Logger.Error("neither Redis nor the database took points", "lane", l.Name, "points", points,
-			"request_id", requestID(c), "database", err, "redis", insisted)
+			"request_id", requestID(c), "database", err, "redis", enqueueErr)
 		unavailable().send(c, l)
 		return
 	}

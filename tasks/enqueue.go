@@ -110,17 +110,20 @@ func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	return e.write(func() error { return e.enqueueCut(ctx, points) })
 }
 
-// insistTimeout is what Redis has to take points that the database did not take
-// either.
-const insistTimeout = time.Second
+// forceTimeout is how long Redis has to acknowledge points that PostgreSQL did
+// not accept either.
+const forceTimeout = time.Second
 
-// Insist is Enqueue for points that have nowhere else to go: it asks a Redis
-// that failed a moment ago all the same, and waits longer for it.
-func (e *Enqueuer) Insist(ctx context.Context, points *lane.Points) error {
+// EnqueueBypassingBreaker is Enqueue for points that PostgreSQL did not accept:
+// it asks Redis even if Redis failed a moment ago, and waits for it up to
+// forceTimeout. It returns nil when Redis has acknowledged all points,
+// ErrUnavailable when Redis is full, and otherwise the error of the write, after
+// which some of the points may be queued.
+func (e *Enqueuer) EnqueueBypassingBreaker(ctx context.Context, points *lane.Points) error {
 	if !e.pressure.allows(points.Lane) {
 		return ErrUnavailable
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), insistTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forceTimeout)
 	defer cancel()
 	if points.Len() >= e.batching.MinPoints {
 		return e.enqueueCut(ctx, points)
@@ -179,7 +182,7 @@ func (e *Enqueuer) enqueueSmall(ctx context.Context, l *lane.Lane, group string,
 
 // again enqueues a payload that Redis acknowledged before and may have lost.
 func (e *Enqueuer) again(ctx context.Context, l *lane.Lane, payload []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, insistTimeout)
+	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
 	defer cancel()
 	points, err := Count(payload)
 	if err != nil {

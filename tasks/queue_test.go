@@ -167,9 +167,9 @@ func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
 	require.Error(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
 	require.ErrorIs(t, e.Enqueue(t.Context(), examplePoints(l, 700)), ErrUnavailable)
 	assert.Less(t, time.Since(begun), 500*time.Millisecond)
-	require.Error(t, e.Insist(t.Context(), examplePoints(l, 1)))
+	require.Error(t, e.EnqueueBypassingBreaker(t.Context(), examplePoints(l, 1)))
 	require.NoError(t, server.Restart(t.Context()))
-	require.NoError(t, e.Insist(t.Context(), examplePoints(l, 1)), "it is asked though the breaker is open")
+	require.NoError(t, e.EnqueueBypassingBreaker(t.Context(), examplePoints(l, 1)), "it is asked though the breaker is open")
 	assert.False(t, e.Available())
 
 	ctx, stop := context.WithCancel(t.Context())

@@ -50,7 +50,7 @@ func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 		own.DialTimeout, own.ReadTimeout, own.WriteTimeout, own.PoolTimeout = timeout, timeout, timeout, timeout
 		return redis.NewUniversalClient(&own)
 	}
-	connections := &Connections{Enqueue: pool(insistTimeout), Work: pool(workTimeout), Inspect: pool(inspectTimeout)}
+	connections := &Connections{Enqueue: pool(forceTimeout), Work: pool(workTimeout), Inspect: pool(inspectTimeout)}
 	connections.Work.AddHook(pauseOnError{})
 	return connections
 }
