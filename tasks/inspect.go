@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -14,6 +12,7 @@ import (
 
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
+	"tracklane/internal/redisinfo"
 )
 
 // Inspector looks at Redis and the queues in it. Any number of goroutines may
@@ -58,23 +57,11 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 		}
 	}
 	answer := Redis{Connected: true, Latency: time.Since(begun)}
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		switch name {
-		case "redis_version":
-			answer.Version = value
-		case "run_id":
-			answer.RunID = value
-		case "used_memory":
-			answer.UsedMemory, _ = strconv.ParseInt(value, 10, 64) // a number, or not known
-		case "maxmemory":
-			answer.MaxMemory, _ = strconv.ParseInt(value, 10, 64)
-		case "maxmemory_policy":
-			answer.MaxMemoryPolicy = value
-		case "aof_enabled":
-			answer.AppendOnly = value == "1"
-		}
-	}
+	info := redisinfo.Parse(text)
+	answer.Version, answer.RunID = info["redis_version"], info["run_id"]
+	answer.UsedMemory, _ = info.Int("used_memory") // 0 when it is not known
+	answer.MaxMemory, _ = info.Int("maxmemory")
+	answer.MaxMemoryPolicy, answer.AppendOnly = info["maxmemory_policy"], info["aof_enabled"] == "1"
 	return answer
 }
 

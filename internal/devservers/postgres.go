@@ -170,6 +170,14 @@ func (p *Postgres) Version() string { return p.version }
 // user cannot reach Dir.
 func (p *Postgres) Folder() string { return p.folder }
 
+// PID is the id of the server's first process, the postmaster, another one after
+// each start. All others of the server are its children.
+func (p *Postgres) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.process.pid()
+}
+
 // DSN is the URL of the database tracklane. It stays the same through restarts.
 func (p *Postgres) DSN() string { return dsn(p.port, databaseName) }
 

@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"tracklane/internal/redisinfo"
 )
 
 // RedisOptions says how a Redis is to run.
@@ -116,7 +118,7 @@ func redisAnswers(ctx context.Context, port, pid int) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", pid)) {
+	if redisinfo.Parse(info)["process_id"] != strconv.Itoa(pid) {
 		return errors.New("the server there is another one")
 	}
 	return nil
@@ -138,6 +140,17 @@ func findRedis(ctx context.Context) (binary, name string) {
 		}
 	}
 	return "", ""
+}
+
+// PID is the id of the server's process, another one after each start. It is
+// this process's own for the server in it.
+func (r *Redis) PID() int {
+	if r.embedded != nil {
+		return os.Getpid()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.process.pid()
 }
 
 // URL is where the server is reached. It stays the same through restarts.
