@@ -68,7 +68,7 @@ func (s *Server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
 	}
 	result, err := s.writeDirectly(ctx, decoded.Points)
 	if err == nil {
-		s.Recorder.Accepted(l, metrics.Direct, points)
+		s.Recorder.Accepted(l, metrics.PathDirect, points)
 		acceptance{
 			status: "stored", points: points, decoded: &decoded,
 			inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
@@ -85,7 +85,7 @@ func (s *Server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
 }
 
 func (s *Server) queued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
-	s.Recorder.Accepted(l, metrics.Queue, points)
+	s.Recorder.Accepted(l, metrics.PathQueue, points)
 	acceptance{status: "queued", points: points, decoded: &decoded}.send(c, l, http.StatusAccepted)
 }
 

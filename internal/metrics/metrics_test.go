@@ -22,7 +22,7 @@ func TestMetricsKeepToPrometheusConventions(t *testing.T) {
 	points.AddTrack(lane.Track{ReceivedAt: time.Now().UnixMicro()})
 	points.Add(0, 0, 1, 2)
 	r.Request(lanes[0], http.StatusAccepted, time.Millisecond)
-	r.Accepted(lanes[0], Queue, 1)
+	r.Accepted(lanes[0], PathQueue, 1)
 	r.Rejected(lanes[0], 1)
 	r.Written(points, 1, 0, 0, time.Millisecond)
 	r.WriteFailed(lanes[0])
@@ -35,7 +35,7 @@ func TestMetricsKeepToPrometheusConventions(t *testing.T) {
 	r.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, line := range []string{
 		`tracklane_http_requests_total{code="202",lane="live"} 1`,
-		`tracklane_points_accepted_total{lane="live",road="queue"} 1`,
+		`tracklane_points_accepted_total{lane="live",path="queue"} 1`,
 		`tracklane_points_rejected_total{lane="live"} 1`,
 		`tracklane_points_written_total{lane="live"} 1`,
 		`tracklane_write_errors_total{lane="live"} 1`,

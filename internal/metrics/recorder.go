@@ -21,13 +21,14 @@ type Recorder struct {
 	order    []*lane.Lane
 }
 
-// Road is how points came into the database or the queue.
-type Road string
+// Path is the way on which acknowledged points go into the database. It is the
+// value of the label path.
+type Path string
 
-// The roads that a point can take.
+// The paths that points can take.
 const (
-	Queue  Road = "queue"  // through Redis
-	Direct Road = "direct" // past Redis, straight into the database
+	PathQueue  Path = "queue"  // through a queue in Redis
+	PathDirect Path = "direct" // written by the API itself, bypassing Redis
 )
 
 // laneRecorder holds one lane's metrics, so that counting looks nothing up.
@@ -36,7 +37,7 @@ type laneRecorder struct {
 	requests *prometheus.CounterVec // by code
 	seconds  prometheus.Observer
 
-	accepted map[Road]prometheus.Counter
+	accepted map[Path]prometheus.Counter
 	rejected prometheus.Counter
 	written  prometheus.Counter
 	already  prometheus.Counter
@@ -73,7 +74,7 @@ func New(lanes []*lane.Lane, version string) *Recorder {
 	seconds := histogram("tracklane_http_request_duration_seconds",
 		"From a request's header to the end of its answer.", secondsBuckets)
 	accepted := counter("tracklane_points_accepted_total",
-		"Points acknowledged: queued in Redis, or written directly past it.", "lane", "road")
+		"Points acknowledged: queued in Redis, or written directly, bypassing it.", "lane", "path")
 	rejected := counter("tracklane_points_rejected_total",
 		"Points left out of a request because they cannot be right.", "lane")
 	written := counter("tracklane_points_written_total", "Points new in their table.", "lane")
@@ -96,9 +97,9 @@ func New(lanes []*lane.Lane, version string) *Recorder {
 			name:     l.Name,
 			requests: requests.MustCurryWith(prometheus.Labels{"lane": l.Name}),
 			seconds:  seconds.WithLabelValues(l.Name),
-			accepted: map[Road]prometheus.Counter{
-				Queue:  accepted.WithLabelValues(l.Name, string(Queue)),
-				Direct: accepted.WithLabelValues(l.Name, string(Direct)),
+			accepted: map[Path]prometheus.Counter{
+				PathQueue:  accepted.WithLabelValues(l.Name, string(PathQueue)),
+				PathDirect: accepted.WithLabelValues(l.Name, string(PathDirect)),
 			},
 			rejected:     rejected.WithLabelValues(l.Name),
 			written:      written.WithLabelValues(l.Name),
@@ -140,8 +141,8 @@ func (r *Recorder) Request(l *lane.Lane, code int, took time.Duration) {
 }
 
 // Accepted counts points that were acknowledged.
-func (r *Recorder) Accepted(l *lane.Lane, road Road, points int) {
-	r.lanes[l].accepted[road].Add(float64(points))
+func (r *Recorder) Accepted(l *lane.Lane, path Path, points int) {
+	r.lanes[l].accepted[path].Add(float64(points))
 	r.lanes[l].window.add(time.Now(), func(s *slot) { s.accepted += points })
 }
 
