@@ -24,6 +24,9 @@ type Options struct {
 // New returns the UI's handler. It talks to Redis through client, which stays
 // the caller's to close; Redis need not be up yet.
 //
+// The UI shows buttons that delete or archive tasks, and the requests behind
+// them are refused: the tasks hold acknowledged points.
+//
 // The UI has no authentication of its own. Requests that change something are
 // refused when another site's page sends them, and its pages load nothing from
 // other hosts.
@@ -34,11 +37,11 @@ func New(client redis.UniversalClient, lanes []*lane.Lane, options Options) http
 		PayloadFormatter: newFormatter(lanes),
 		ReadOnly:         options.ReadOnly,
 	})
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(
+	return http.NewCrossOriginProtection().Handler(protectTasks(http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Security-Policy", contentSecurityPolicy)
 			ui.ServeHTTP(w, limitPage(r))
-		}))
+		})))
 }
 
 // contentSecurityPolicy keeps the UI's page from fetching fonts from Google,

@@ -208,14 +208,11 @@ func TestChangesArePossibleUnlessReadOnly(t *testing.T) {
 		waiting := i.list(t, "/asynqmon/api/queues/live/pending_tasks")
 		require.Len(t, waiting, 1)
 
-		wantDelete, wantPause, left := http.StatusNoContent, http.StatusNoContent, 0
+		wantPause := http.StatusNoContent
 		if readOnly {
-			wantDelete, wantPause, left = http.StatusMethodNotAllowed, http.StatusMethodNotAllowed, 1
+			wantPause = http.StatusMethodNotAllowed
 		}
-		answer, body := i.send(t, http.MethodDelete, "/asynqmon/api/queues/live/pending_tasks/"+waiting[0].ID)
-		assert.Equal(t, wantDelete, answer.StatusCode, body)
-		assert.Len(t, i.list(t, "/asynqmon/api/queues/live/pending_tasks"), left)
-		answer, body = i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause")
+		answer, body := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause")
 		assert.Equal(t, wantPause, answer.StatusCode, body)
 		info, err := asynq.NewInspectorFromRedisClient(i.redis).GetQueueInfo("live")
 		require.NoError(t, err)
