@@ -19,7 +19,7 @@ type observation struct {
 	queues     []*asynq.QueueInfo // by lane; nil when Redis did not tell
 	waiting    []tasks.Waiting    // by lane
 	processors []*asynq.ServerInfo
-	figures    map[string]metrics.Figures
+	figures    map[string]metrics.Stats
 }
 
 // queue returns what is known of a lane's queue.
@@ -82,7 +82,7 @@ func (s *Server) lookNow(ctx context.Context) observation {
 	}
 	o.at = time.Now()
 	if o.figures == nil { // then this process's own are all that is known
-		o.figures = s.Recorder.Figures(o.at)
+		o.figures = s.Recorder.Stats(o.at)
 	}
 	return o
 }
@@ -92,7 +92,7 @@ type queueObservation struct {
 	queues     []*asynq.QueueInfo
 	waiting    []tasks.Waiting
 	processors []*asynq.ServerInfo
-	figures    map[string]metrics.Figures
+	figures    map[string]metrics.Stats
 }
 
 // lookAtQueues returns what Redis tells; a Redis that fails half-way is not
@@ -116,7 +116,7 @@ func (s *Server) lookIntoQueues(ctx context.Context, seen *queueObservation) (er
 	if seen.processors, err = s.Inspector.Processors(); err != nil {
 		return err
 	}
-	if seen.figures, err = s.Inspector.Figures(ctx); err != nil {
+	if seen.figures, err = s.Inspector.Stats(ctx); err != nil {
 		return err
 	}
 	seen.waiting = make([]tasks.Waiting, len(s.Lanes))

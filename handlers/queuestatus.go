@@ -113,7 +113,7 @@ func (s *Server) queueStatus(o observation) queueStatus {
 	return answer
 }
 
-func performanceOf(f metrics.Figures) performanceFigures {
+func performanceOf(f metrics.Stats) performanceFigures {
 	return performanceFigures{
 		PointsWritten: f.PointsWritten, Duplicates: f.Duplicates, Batches: f.Batches,
 		PointsPerBatch:  pointsPerBatch(f),
@@ -123,13 +123,10 @@ func performanceOf(f metrics.Figures) performanceFigures {
 	}
 }
 
-func pointsPerBatch(f metrics.Figures) float64 {
-	if f.Batches == 0 {
-		return 0
-	}
-	return math.Round(float64(f.PointsWritten+f.Duplicates)/float64(f.Batches)*10) / 10
+func pointsPerBatch(f metrics.Stats) float64 {
+	return math.Round(f.PointsPerBatch()*10) / 10
 }
 
 func percentilesOf(h metrics.Histogram) percentiles {
-	return percentiles{P50: h.Quantile(.5), P95: h.Quantile(.95), P99: h.Quantile(.99)}
+	return percentiles{P50: milliseconds(h.Quantile(.5)), P95: milliseconds(h.Quantile(.95)), P99: milliseconds(h.Quantile(.99))}
 }

@@ -32,7 +32,7 @@ func (s *Server) snapshot(ctx context.Context) statuspage.Snapshot {
 			Aggregating: info.Aggregating, Pending: info.Pending, Active: info.Active,
 			Retry: info.Retry, Archived: info.Archived,
 			PointsPerBatch: pointsPerBatch(figures),
-			WriteP95:       figures.Write.Quantile(.95), EndToEndP95: figures.EndToEnd.Quantile(.95),
+			WriteP95:       milliseconds(figures.Write.Quantile(.95)), EndToEndP95: milliseconds(figures.EndToEnd.Quantile(.95)),
 			Written: figures.PointsWritten, Duplicates: figures.Duplicates, Errors: figures.Errors,
 		})
 	}

@@ -100,9 +100,10 @@ func (i *Inspector) Processors() ([]*asynq.ServerInfo, error) {
 	return servers, nil
 }
 
-// Figures adds up what the processes that share this Redis wrote, by lane.
-func (i *Inspector) Figures(ctx context.Context) (map[string]metrics.Figures, error) {
-	return metrics.Shared(ctx, i.client)
+// Stats adds up, by the lane's name, what the processes that share this Redis
+// did.
+func (i *Inspector) Stats(ctx context.Context) (map[string]metrics.Stats, error) {
+	return metrics.Aggregate(ctx, i.client)
 }
 
 // Writable tells whether Redis takes writes now.

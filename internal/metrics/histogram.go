@@ -13,7 +13,7 @@ type Histogram []uint64
 const (
 	smallestBucket = 100 * time.Microsecond
 	bucketGrowth   = 1.2
-	bucketCount    = 88 // the last begins at some 770 s
+	bucketCount    = 88 // the last starts at some 770 s
 )
 
 func bucketOf(d time.Duration) int {
@@ -43,9 +43,9 @@ func (h *Histogram) add(other Histogram) {
 	}
 }
 
-// Quantile returns the duration, in milliseconds, below which the fraction q
-// of the observations lie; 0 when there are none.
-func (h Histogram) Quantile(q float64) float64 {
+// Quantile returns the duration below which the fraction q of the observations
+// lie, to the microsecond; 0 when there are none.
+func (h Histogram) Quantile(q float64) time.Duration {
 	var total uint64
 	for _, n := range h {
 		total += n
@@ -58,8 +58,8 @@ func (h Histogram) Quantile(q float64) float64 {
 	for i, n := range h {
 		if seen += n; seen >= rank {
 			// The middle of the bucket, on its logarithmic scale.
-			milliseconds := float64(smallestBucket) / 1e6 * math.Pow(bucketGrowth, float64(i)-0.5)
-			return math.Round(milliseconds*1000) / 1000
+			middle := float64(smallestBucket) * math.Pow(bucketGrowth, float64(i)-0.5)
+			return time.Duration(middle).Round(time.Microsecond)
 		}
 	}
 	return 0

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -15,7 +16,8 @@ import (
 	"tracklane/internal/lane"
 )
 
-func TestMetricsKeepToPrometheusConventions(t *testing.T) {
+func TestRecorder_MetricsFollowPrometheusConventions(t *testing.T) {
+	t.Parallel()
 	lanes := lane.All()
 	r := New(lanes, "test")
 	points := lane.NewPoints(lanes[0], 1)
@@ -31,8 +33,8 @@ func TestMetricsKeepToPrometheusConventions(t *testing.T) {
 	require.NoError(t, err)
 	assert.Empty(t, problems)
 
-	answer := httptest.NewRecorder()
-	r.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	response := httptest.NewRecorder()
+	r.Handler().ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	for _, line := range []string{
 		`tracklane_http_requests_total{code="202",lane="live"} 1`,
 		`tracklane_points_accepted_total{lane="live",path="queue"} 1`,
@@ -42,11 +44,12 @@ func TestMetricsKeepToPrometheusConventions(t *testing.T) {
 		`tracklane_end_to_end_duration_seconds_count{lane="live"} 1`,
 		`tracklane_build_info{version="test"} 1`,
 	} {
-		assert.Contains(t, answer.Body.String(), line+"\n")
+		assert.Contains(t, response.Body.String(), line+"\n")
 	}
 }
 
-func TestQuantilesAreRightToWithinTenPercent(t *testing.T) {
+func TestHistogram_QuantileIsWithinTenPercent(t *testing.T) {
+	t.Parallel()
 	var all []time.Duration
 	var first, second Histogram
 	random := rand.New(rand.NewPCG(1, 2))
@@ -62,39 +65,42 @@ func TestQuantilesAreRightToWithinTenPercent(t *testing.T) {
 	slices.Sort(all)
 	first.add(second)
 	for _, q := range []float64{.5, .95, .99} {
-		exact := float64(all[int(q*float64(len(all)))].Microseconds()) / 1000
-		assert.InEpsilon(t, exact, first.Quantile(q), .11, "quantile %g", q)
+		t.Run(fmt.Sprint(q), func(t *testing.T) {
+			assert.InEpsilon(t, all[int(q*float64(len(all)))], first.Quantile(q), .11)
+		})
 	}
 	assert.Zero(t, Histogram(nil).Quantile(.5))
 }
 
-func TestFiguresAreOfTheLastMinuteAndTotalsOfAllTime(t *testing.T) {
-	w := newWindow()
-	begun := time.Now().Truncate(slotLength)
+func TestWindow_StatsAreOfTheLastMinuteAndTotalsOfAllTime(t *testing.T) {
+	t.Parallel()
+	var w window
+	start := time.Now().Truncate(slotLength)
 	for second := range 120 {
-		w.add(begun.Add(time.Duration(second)*time.Second), func(s *slot) {
+		w.add(start.Add(time.Duration(second)*time.Second), func(s *slot) {
 			s.written += 10
 			s.batches++
 			s.write.observe(time.Duration(1+second/60*9)*time.Millisecond, 1)
 		})
 	}
-	f := w.figures(begun.Add(119 * time.Second))
-	assert.Equal(t, 1200, f.PointsWritten)
-	assert.Equal(t, 120, f.Batches)
-	assert.InDelta(t, 10, f.WrittenPerSecond, .01)
-	assert.InEpsilon(t, 10, f.Write.Quantile(.01), .11, "the first minute's 1 ms are forgotten")
-	assert.Zero(t, w.figures(begun.Add(10*time.Minute)).WrittenPerSecond)
+	stats := w.stats(start.Add(119 * time.Second))
+	assert.Equal(t, 1200, stats.PointsWritten)
+	assert.Equal(t, 120, stats.Batches)
+	assert.InDelta(t, 10, stats.WrittenPerSecond, .01)
+	assert.InEpsilon(t, 10*time.Millisecond, stats.Write.Quantile(.01), .11, "the first minute's 1 ms are forgotten")
+	assert.Zero(t, w.stats(start.Add(10*time.Minute)).WrittenPerSecond)
 }
 
-func TestFiguresOfAllProcessesAreAddedUp(t *testing.T) {
-	one := Figures{PointsWritten: 1, Duplicates: 2, Batches: 3, WrittenPerSecond: 4}
+func TestStats_Add(t *testing.T) {
+	t.Parallel()
+	one := Stats{PointsWritten: 1, Duplicates: 2, Batches: 3, WrittenPerSecond: 4}
 	one.Write.observe(time.Millisecond, 99)
-	two := Figures{PointsWritten: 10, AcceptedPerSecond: 5, Errors: 6}
+	two := Stats{PointsWritten: 10, AcceptedPerSecond: 5, Errors: 6}
 	two.Write.observe(time.Second, 1)
 	one.Add(two)
 	assert.Equal(t, 11, one.PointsWritten)
 	assert.InDelta(t, 5, one.AcceptedPerSecond, 0)
 	assert.Equal(t, 6, one.Errors)
-	assert.InEpsilon(t, 1, one.Write.Quantile(.99), .11, "99 of 100 took a millisecond")
-	assert.InEpsilon(t, 1000, one.Write.Quantile(.995), .11)
+	assert.InEpsilon(t, time.Millisecond, one.Write.Quantile(.99), .11, "99 of 100 took a millisecond")
+	assert.InEpsilon(t, time.Second, one.Write.Quantile(.995), .11)
 }

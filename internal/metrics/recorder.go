@@ -1,5 +1,5 @@
 // Package metrics counts what happens to points, for Prometheus and for the
-// figures that the processes of one installation share through Redis.
+// stats that the processes of one installation share through Redis.
 package metrics
 
 import (
@@ -14,11 +14,11 @@ import (
 	"tracklane/internal/lane"
 )
 
-// Recorder counts. Any number of goroutines may use one at the same time.
+// Recorder counts, by the lane's name. Its methods panic for a lane that it was
+// not made for. Any number of goroutines may use one at the same time.
 type Recorder struct {
 	registry *prometheus.Registry
-	lanes    map[*lane.Lane]*laneRecorder
-	order    []*lane.Lane
+	lanes    map[string]*laneRecorder // by the lane's name
 }
 
 // Path is the way on which acknowledged points go into the database. It is the
@@ -33,20 +33,19 @@ const (
 
 // laneRecorder holds one lane's metrics, so that counting looks nothing up.
 type laneRecorder struct {
-	name     string
 	requests *prometheus.CounterVec // by code
 	seconds  prometheus.Observer
 
-	accepted map[Path]prometheus.Counter
-	rejected prometheus.Counter
-	written  prometheus.Counter
-	already  prometheus.Counter
-	refused  prometheus.Counter
-	failures prometheus.Counter
+	accepted   map[Path]prometheus.Counter
+	rejected   prometheus.Counter
+	written    prometheus.Counter
+	duplicates prometheus.Counter
+	refused    prometheus.Counter
+	failures   prometheus.Counter
 
 	batchPoints, batchSeconds, endToEnd prometheus.Observer
 
-	window *window
+	window window
 }
 
 // secondsBuckets spans a millisecond to a minute.
@@ -57,8 +56,7 @@ var secondsBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1
 func New(lanes []*lane.Lane, version string) *Recorder {
 	r := &Recorder{
 		registry: prometheus.NewRegistry(),
-		lanes:    make(map[*lane.Lane]*laneRecorder),
-		order:    lanes,
+		lanes:    make(map[string]*laneRecorder),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "tracklane_build_info", Help: "Always 1; the label is the version that runs.",
@@ -69,16 +67,16 @@ func New(lanes []*lane.Lane, version string) *Recorder {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 
 	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "tracklane_http_requests_total", Help: "Requests to the lanes, by the status of the answer.",
+		Name: "tracklane_http_requests_total", Help: "Requests to the lanes, by the status of the response.",
 	}, []string{"lane", "code"})
 	seconds := histogram("tracklane_http_request_duration_seconds",
-		"From a request's header to the end of its answer.", secondsBuckets)
+		"From a request's header to the end of its response.", secondsBuckets)
 	accepted := counter("tracklane_points_accepted_total",
 		"Points acknowledged: queued in Redis, or written directly, bypassing it.", "lane", "path")
 	rejected := counter("tracklane_points_rejected_total",
 		"Points left out of a request because they cannot be right.", "lane")
 	written := counter("tracklane_points_written_total", "Points new in their table.", "lane")
-	already := counter("tracklane_points_duplicate_total", "Points that their table held already.", "lane")
+	duplicates := counter("tracklane_points_duplicate_total", "Points that were in their table already.", "lane")
 	refused := counter("tracklane_points_refused_total",
 		"Points that the database refused and that are kept in rejected_points.", "lane")
 	failures := counter("tracklane_write_errors_total",
@@ -89,12 +87,11 @@ func New(lanes []*lane.Lane, version string) *Recorder {
 		"From a batch's first statement to its commit.", secondsBuckets)
 	endToEnd := histogram("tracklane_end_to_end_duration_seconds",
 		"From the acceptance of a request's points to their commit.", secondsBuckets)
-	r.registry.MustRegister(requests, seconds, accepted, rejected, written, already, refused, failures,
+	r.registry.MustRegister(requests, seconds, accepted, rejected, written, duplicates, refused, failures,
 		batchPoints, batchSeconds, endToEnd)
 
 	for _, l := range lanes {
-		r.lanes[l] = &laneRecorder{
-			name:     l.Name,
+		r.lanes[l.Name] = &laneRecorder{
 			requests: requests.MustCurryWith(prometheus.Labels{"lane": l.Name}),
 			seconds:  seconds.WithLabelValues(l.Name),
 			accepted: map[Path]prometheus.Counter{
@@ -103,13 +100,12 @@ func New(lanes []*lane.Lane, version string) *Recorder {
 			},
 			rejected:     rejected.WithLabelValues(l.Name),
 			written:      written.WithLabelValues(l.Name),
-			already:      already.WithLabelValues(l.Name),
+			duplicates:   duplicates.WithLabelValues(l.Name),
 			refused:      refused.WithLabelValues(l.Name),
 			failures:     failures.WithLabelValues(l.Name),
 			batchPoints:  batchPoints.WithLabelValues(l.Name),
 			batchSeconds: batchSeconds.WithLabelValues(l.Name),
 			endToEnd:     endToEnd.WithLabelValues(l.Name),
-			window:       newWindow(),
 		}
 	}
 	return r
@@ -124,48 +120,48 @@ func histogram(name, help string, buckets []float64) *prometheus.HistogramVec {
 		[]string{"lane"})
 }
 
-// Register adds a collector of figures that are read when they are asked for.
-// It panics when a name is taken.
+// Register adds a collector whose metrics are read at each scrape. It panics
+// when one of their names is registered already.
 func (r *Recorder) Register(c prometheus.Collector) { r.registry.MustRegister(c) }
 
-// Handler answers Prometheus's scrapes.
+// Handler serves the metrics to Prometheus.
 func (r *Recorder) Handler() http.Handler {
 	return promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{Registry: r.registry})
 }
 
-// Request counts a request to a lane and the status of its answer.
+// Request counts a request to a lane and the status of its response.
 func (r *Recorder) Request(l *lane.Lane, code int, took time.Duration) {
-	own := r.lanes[l]
-	own.requests.WithLabelValues(strconv.Itoa(code)).Inc()
-	own.seconds.Observe(took.Seconds())
+	lr := r.lanes[l.Name]
+	lr.requests.WithLabelValues(strconv.Itoa(code)).Inc()
+	lr.seconds.Observe(took.Seconds())
 }
 
 // Accepted counts points that were acknowledged.
 func (r *Recorder) Accepted(l *lane.Lane, path Path, points int) {
-	r.lanes[l].accepted[path].Add(float64(points))
-	r.lanes[l].window.add(time.Now(), func(s *slot) { s.accepted += points })
+	r.lanes[l.Name].accepted[path].Add(float64(points))
+	r.lanes[l.Name].window.add(time.Now(), func(s *slot) { s.accepted += points })
 }
 
 // Rejected counts points that were left out of a request.
 func (r *Recorder) Rejected(l *lane.Lane, points int) {
-	r.lanes[l].rejected.Add(float64(points))
+	r.lanes[l.Name].rejected.Add(float64(points))
 }
 
 // Written counts a batch that was committed. points is what the database was
 // given, before duplicates were dropped.
 func (r *Recorder) Written(points *lane.Points, inserted, duplicates, refused int, took time.Duration) {
-	own, now := r.lanes[points.Lane], time.Now()
-	own.written.Add(float64(inserted))
-	own.already.Add(float64(duplicates))
-	own.refused.Add(float64(refused))
-	own.batchPoints.Observe(float64(inserted + duplicates + refused))
-	own.batchSeconds.Observe(took.Seconds())
+	lr, now := r.lanes[points.Lane.Name], time.Now()
+	lr.written.Add(float64(inserted))
+	lr.duplicates.Add(float64(duplicates))
+	lr.refused.Add(float64(refused))
+	lr.batchPoints.Observe(float64(inserted + duplicates + refused))
+	lr.batchSeconds.Observe(took.Seconds())
 
 	perTrack := make([]int, len(points.Tracks))
 	for i := range points.Rows {
 		perTrack[points.Rows[i].Track]++
 	}
-	own.window.add(now, func(s *slot) {
+	lr.window.add(now, func(s *slot) {
 		s.written += inserted
 		s.duplicates += duplicates
 		s.batches++
@@ -174,14 +170,14 @@ func (r *Recorder) Written(points *lane.Points, inserted, duplicates, refused in
 			if perTrack[i] > 0 {
 				age := now.Sub(lane.TimeOf(points.Tracks[i].ReceivedAt))
 				s.endToEnd.observe(age, perTrack[i])
-				own.endToEnd.Observe(age.Seconds())
+				lr.endToEnd.Observe(age.Seconds())
 			}
 		}
 	})
 }
 
-// WriteFailed counts a write that the database did not take.
+// WriteFailed counts a write to the database that failed as a whole.
 func (r *Recorder) WriteFailed(l *lane.Lane) {
-	r.lanes[l].failures.Inc()
-	r.lanes[l].window.add(time.Now(), func(s *slot) { s.errors++ })
+	r.lanes[l.Name].failures.Inc()
+	r.lanes[l.Name].window.add(time.Now(), func(s *slot) { s.errors++ })
 }

@@ -5,13 +5,12 @@ import (
 	"time"
 )
 
-// window keeps a lane's figures of the last minute in slots of slotLength, and
-// its totals since the process began.
+// window keeps a lane's stats of the last minute in slots of slotLength, and
+// its totals since the start of the process.
 type window struct {
 	mu     sync.Mutex
 	slots  [slotCount]slot
 	totals slot
-	began  time.Time
 }
 
 const (
@@ -31,10 +30,8 @@ type slot struct {
 	endToEnd   Histogram
 }
 
-func newWindow() *window { return &window{began: time.Now()} }
-
-// add lets count change the present slot. What it counts goes to the totals
-// too, but for the histograms.
+// add calls count with the current slot. What count adds to the slot is added
+// to the totals as well, except the histograms.
 func (w *window) add(now time.Time, count func(*slot)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -52,30 +49,30 @@ func (w *window) add(now time.Time, count func(*slot)) {
 	w.totals.errors += s.errors - before.errors
 }
 
-// figures sums the window up.
-func (w *window) figures(now time.Time) Figures {
+// stats sums up the window's slots and the totals.
+func (w *window) stats(now time.Time) Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	f := Figures{
+	total := Stats{
 		PointsAccepted: w.totals.accepted, PointsWritten: w.totals.written,
 		Duplicates: w.totals.duplicates, Batches: w.totals.batches, Errors: w.totals.errors,
 	}
-	// Rates are of the slots that are over: the present one is not full yet.
-	present := now.UnixNano() / int64(slotLength)
+	// Rates are of the slots before the current one, which is not full yet.
+	current := now.UnixNano() / int64(slotLength)
 	const rateSlots = 2
 	accepted, written := 0, 0
 	for i := range w.slots {
 		s := &w.slots[i]
-		if age := present - s.index; age < slotCount {
-			f.Write.add(s.write)
-			f.EndToEnd.add(s.endToEnd)
+		if age := current - s.index; age < slotCount {
+			total.Write.add(s.write)
+			total.EndToEnd.add(s.endToEnd)
 			if age >= 1 && age <= rateSlots {
 				accepted += s.accepted
 				written += s.written
 			}
 		}
 	}
-	f.AcceptedPerSecond = float64(accepted) / (rateSlots * slotLength.Seconds())
-	f.WrittenPerSecond = float64(written) / (rateSlots * slotLength.Seconds())
-	return f
+	total.AcceptedPerSecond = float64(accepted) / (rateSlots * slotLength.Seconds())
+	total.WrittenPerSecond = float64(written) / (rateSlots * slotLength.Seconds())
+	return total
 }
