@@ -40,7 +40,7 @@ func start(t *testing.T, options asynqmon.Options) *installation {
 	client := redis.NewClient(address)
 	t.Cleanup(func() { assert.NoError(t, client.Close(), "somebody else has closed the client") })
 
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	i := &installation{lanes: make(map[string]*lane.Lane), redis: client}
 	for _, l := range lanes {
 		i.lanes[l.Name] = l
@@ -269,7 +269,7 @@ func TestTheRedisPageKnowsTheServer(t *testing.T) {
 func TestTheUIStartsWithoutRedis(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	defer client.Close()
-	ui := asynqmon.New(client, lane.All(), asynqmon.Options{})
+	ui := asynqmon.New(client, lane.All(lane.Options{}), asynqmon.Options{})
 	for path, want := range map[string]int{
 		"/asynqmon": http.StatusOK, "/asynqmon/api/queues": http.StatusInternalServerError,
 	} {

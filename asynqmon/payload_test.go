@@ -13,7 +13,7 @@ import (
 )
 
 func TestAPayloadOfManyFlightsNamesTheFirst(t *testing.T) {
-	live := lane.All()[0]
+	live := lane.All(lane.Options{})[0]
 	var payload []byte
 	for i := range 14 { // each of seven flights twice, the later times first
 		points := lane.NewPoints(live, 1)
@@ -28,7 +28,7 @@ func TestAPayloadOfManyFlightsNamesTheFirst(t *testing.T) {
 		Flights                  json.RawMessage
 		First_points             []json.RawMessage
 	}
-	text := newFormatter(lane.All()).FormatPayload("live:batch", payload)
+	text := newFormatter(lane.All(lane.Options{})).FormatPayload("live:batch", payload)
 	require.NoError(t, json.Unmarshal([]byte(text), &got))
 	assert.Equal(t, 14, got.Points)
 	assert.JSONEq(t, `{"count":7,"first":["flight-0","flight-1","flight-2","flight-3","flight-4"]}`, string(got.Flights))
@@ -39,7 +39,7 @@ func TestAPayloadOfManyFlightsNamesTheFirst(t *testing.T) {
 }
 
 func TestAPayloadThatCannotBeReadSaysSo(t *testing.T) {
-	good := payloadOf(lane.All()[0], 2)
+	good := payloadOf(lane.All(lane.Options{})[0], 2)
 	tests := map[string]struct {
 		taskType string
 		payload  []byte
@@ -56,7 +56,7 @@ func TestAPayloadThatCannotBeReadSaysSo(t *testing.T) {
 			`{"unreadable":"decode a payload of the lane live: it ends too early","bytes":3,"begins_with":"` +
 				fmt.Sprintf("%x", good[:3]) + `"}`},
 	}
-	formatter := newFormatter(lane.All())
+	formatter := newFormatter(lane.All(lane.Options{}))
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			assert.JSONEq(t, test.want, formatter.FormatPayload(test.taskType, test.payload))
@@ -65,11 +65,11 @@ func TestAPayloadThatCannotBeReadSaysSo(t *testing.T) {
 }
 
 func TestATimeThatJSONCannotHoldMakesAPayloadUnreadable(t *testing.T) {
-	live := lane.All()[0]
+	live := lane.All(lane.Options{})[0]
 	points := lane.NewPoints(live, 1)
 	points.AddTrack(lane.Track{Fields: make([]lane.Field, len(live.Track))})
 	points.Add(0, 1<<60, 1, 2) // in the year 38,505
-	text := newFormatter(lane.All()).FormatPayload("live:batch", tasks.Encode(nil, points))
+	text := newFormatter(lane.All(lane.Options{})).FormatPayload("live:batch", tasks.Encode(nil, points))
 	require.True(t, json.Valid([]byte(text)), text)
 	assert.Contains(t, text, `"unreadable":"describe a payload of the lane live`)
 }
@@ -92,14 +92,14 @@ func payloadOf(l *lane.Lane, count int) []byte {
 // BenchmarkFormatPayload describes payloads of 30 MB, which is more than a
 // task ever holds.
 func BenchmarkFormatPayload(b *testing.B) {
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		b.Run(l.Name, func(b *testing.B) {
 			one := payloadOf(l, 1000)
 			var payload []byte
 			for len(payload) < 30_000_000 {
 				payload = append(payload, one...)
 			}
-			formatter := newFormatter(lane.All())
+			formatter := newFormatter(lane.All(lane.Options{}))
 			b.SetBytes(int64(len(payload)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -42,16 +42,25 @@ func (a acceptance) appendJSON(b []byte) []byte {
 		b = append(b, `,"duplicates":`...)
 		b = strconv.AppendInt(b, int64(a.duplicates), 10)
 	}
-	if a.decoded.FlightUUID != "" {
-		b = append(b, `,"flight_uuid":"`...)
-		b = append(b, a.decoded.FlightUUID...)
-		b = append(b, '"')
+	if member := a.decoded.Response; member.Name != "" {
+		b = append(b, ',', '"')
+		b = append(b, member.Name...)
+		b = append(b, '"', ':')
+		b = append(b, textJSON(member.Value)...)
 	}
 	b = append(b, `,"rejected":`...)
 	b = append(b, rejectedJSON(a.decoded.Rejected)...)
 	b = append(b, `,"rejected_total":`...)
 	b = strconv.AppendInt(b, int64(a.decoded.RejectedTotal), 10)
 	return append(b, '}', '\n')
+}
+
+func textJSON(text string) []byte {
+	quoted, err := json.Marshal(text)
+	if err != nil { // a string always marshals
+		return []byte(`""`)
+	}
+	return quoted
 }
 
 func rejectedJSON(rejected []lane.Rejection) []byte {

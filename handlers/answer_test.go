@@ -40,7 +40,9 @@ func TestAnswersAreWrittenAsTheirReadersExpect(t *testing.T) {
 			`{"status":"queued","points":1,"rejected":[{"index":3,"field":"lat","error":"must be \"a number\""}],"rejected_total":250}`,
 		},
 		"of a scored flight": {
-			acceptance{status: "queued", points: 1, decoded: &lane.Decoded{FlightUUID: "00000000-0000-4000-8000-000000000001"}},
+			acceptance{status: "queued", points: 1, decoded: &lane.Decoded{
+				Response: lane.ResponseMember{Name: "flight_uuid", Value: "00000000-0000-4000-8000-000000000001"},
+			}},
 			`{"status":"queued","points":1,"flight_uuid":"00000000-0000-4000-8000-000000000001","rejected":[],"rejected_total":0}`,
 		},
 	} {
@@ -51,7 +53,7 @@ func TestAnswersAreWrittenAsTheirReadersExpect(t *testing.T) {
 }
 
 func TestDevicesAreAnsweredInPlainTextUnlessTheyAskForJSON(t *testing.T) {
-	flymaster := lane.All()[3]
+	flymaster := lane.All(lane.Options{})[3]
 	taken := acceptance{status: "queued", points: 1, decoded: &lane.Decoded{}}
 	for accept, plain := range map[string]bool{
 		"": true, "*/*": true, "text/plain": true, "application/json": false, "text/html, application/json;q=0.9": false,

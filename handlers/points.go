@@ -32,9 +32,7 @@ func (s *Server) postPoints(l *lane.Lane) gin.HandlerFunc {
 			problem.send(c, l)
 			return
 		}
-		decoded, err := decode(l, body, lane.DecodeOptions{
-			Now: received, RequestID: requestID, FlymasterSecret: s.FlymasterSecret,
-		})
+		decoded, err := decode(l, body, lane.DecodeOptions{Now: received, RequestID: requestID})
 		if err != nil {
 			decodeProblem(err).send(c, l)
 			return

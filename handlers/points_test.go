@@ -20,7 +20,7 @@ import (
 
 func TestABodyThatCannotBeTakenIsAnsweredAsAProblem(t *testing.T) {
 	t.Parallel()
-	s, base, pool := newTestServer(t, lane.All())
+	s, base, pool := newTestServer(t, lane.All(lane.Options{}))
 	form := func(part string) string {
 		return "--b\r\nContent-Disposition: form-data; name=\"" + part + "\"\r\n\r\n12345,0\nEOF\n\r\n--b--\r\n"
 	}
@@ -62,7 +62,7 @@ func TestABodyThatCannotBeTakenIsAnsweredAsAProblem(t *testing.T) {
 
 func TestABodyThatEndsTooEarlyKeepsNothing(t *testing.T) {
 	t.Parallel()
-	_, base, pool := newTestServer(t, lane.All())
+	_, base, pool := newTestServer(t, lane.All(lane.Options{}))
 	address, err := url.Parse(base)
 	require.NoError(t, err)
 	connection, err := net.Dial("tcp", address.Host)
@@ -83,7 +83,7 @@ func TestABodyThatEndsTooEarlyKeepsNothing(t *testing.T) {
 
 func TestLargeBodiesAreRefusedWhenTooMuchIsInMemoryAndSmallOnesNever(t *testing.T) {
 	t.Parallel()
-	s, base, _ := newTestServer(t, lane.All())
+	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
 	require.True(t, s.budget.TryAcquire(bodyBudget-shareStep))
 	postSize := func(size int) answer {
 		return send(t, http.MethodPost, base+"/upload", strings.NewReader(padded(fmt.Sprint(size), size)))
@@ -108,7 +108,7 @@ func TestLargeBodiesAreRefusedWhenTooMuchIsInMemoryAndSmallOnesNever(t *testing.
 
 func TestAPanicIsAnsweredAndHoldsNothing(t *testing.T) {
 	t.Parallel()
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	lanes[1].Decode = func([]byte, lane.DecodeOptions) (lane.Decoded, error) { panic("a mistake") }
 	s, base, _ := newTestServer(t, lanes)
 	a := send(t, http.MethodPost, base+"/upload", strings.NewReader(padded("f", 1<<20)))
@@ -120,7 +120,7 @@ func TestAPanicIsAnsweredAndHoldsNothing(t *testing.T) {
 
 func TestWhatNobodyServesIsAnsweredAsAProblem(t *testing.T) {
 	t.Parallel()
-	s, base, _ := newTestServer(t, lane.All())
+	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
 	for request, code := range map[string]int{
 		"GET /live": 405, "PUT /upload": 405, "POST /health": 405, "GET /nothing": 404, "POST /liver": 404, "POST /LIVE": 404,
 	} {
@@ -134,7 +134,7 @@ func TestWhatNobodyServesIsAnsweredAsAProblem(t *testing.T) {
 	parts.Enqueuer = nil
 	worker := &Server{Parts: parts, page: s.page}
 	worker.router = worker.newRouter()
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		recorded := statusOf(worker, http.MethodPost, "/"+l.Name)
 		assert.Equal(t, 404, recorded, l.Name)
 	}

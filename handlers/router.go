@@ -34,10 +34,6 @@ type Parts struct {
 	// Weights is how often each queue is served, by lane.
 	Weights map[string]int
 
-	// FlymasterSecret checks the key that a Flymaster device sends; empty
-	// means that the key is not checked.
-	FlymasterSecret string
-
 	// Version of the program.
 	Version string
 }

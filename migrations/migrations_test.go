@@ -55,7 +55,7 @@ func TestUpTwiceIsUpOnce(t *testing.T) {
 	for _, m := range first.Migrations {
 		assert.WithinDuration(t, start, m.AppliedAt, time.Minute)
 	}
-	assert.Len(t, append(first.Hypertables, first.PlainTables...), len(lane.All()))
+	assert.Len(t, append(first.Hypertables, first.PlainTables...), len(lane.All(lane.Options{})))
 	assert.Empty(t, first.Advice)
 
 	assert.NotContains(t, up(t, databaseURL, weekly()), "migration applied")
@@ -212,8 +212,8 @@ func TestTablesAreWhatTheLanesSay(t *testing.T) {
 		lane.Text: "text", lane.BigInt: "bigint", lane.UUID: "uuid",
 	}
 	tables := hypertables()
-	assert.Len(t, tables, len(lane.All()))
-	for i, l := range lane.All() {
+	assert.Len(t, tables, len(lane.All(lane.Options{})))
+	for i, l := range lane.All(lane.Options{}) {
 		t.Run(l.Name, func(t *testing.T) {
 			require.Less(t, i, len(tables))
 			assert.Equal(t, l.Table, tables[i].table)

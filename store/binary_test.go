@@ -72,11 +72,11 @@ func normal(value any) any {
 func TestEveryValueOfEveryLaneIsReadBackBitForBit(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	w := newTestWriter(pool, lanes)
 	for _, l := range lanes {
 		roads := map[string]func(*lane.Points) error{
-			"copied": func(points *lane.Points) error { return w.copy(t.Context(), w.tables[l], points) },
+			"copied": func(points *lane.Points) error { return w.copy(t.Context(), w.tables[l.Name], points) },
 			"inserted": func(points *lane.Points) error {
 				_, err := w.Insert(t.Context(), points)
 				return err
@@ -110,7 +110,7 @@ func TestEveryValueOfEveryLaneIsReadBackBitForBit(t *testing.T) {
 // BenchmarkEncode compares the encoder with pgx's way: a value of each column
 // in an interface, and a codec looked up for it.
 func BenchmarkEncode(b *testing.B) {
-	l := lane.All()[0]
+	l := lane.All(lane.Options{})[0]
 	points := flight(l, 1, 0, 1000)
 	for row := range points.Rows {
 		for column := range l.Values {

@@ -16,7 +16,7 @@ import (
 func openToCopy(t *testing.T) (*pgxpool.Pool, *Writer, *lane.Lane) {
 	t.Helper()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	return pool, newTestWriter(pool, lanes), lanes[0]
 }
 
@@ -27,9 +27,9 @@ func TestACopyIsOneTransaction(t *testing.T) {
 	require.NoError(t, err)
 
 	points := flight(l, 1, 0, 1000) // the last 100 are there
-	require.ErrorContains(t, w.copy(t.Context(), w.tables[l], points), "23505")
+	require.ErrorContains(t, w.copy(t.Context(), w.tables[l.Name], points), "23505")
 	require.Equal(t, 100, countRows(t, pool, l.Table))
-	require.NoError(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 900)), "the connection is still good")
+	require.NoError(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 900)), "the connection is still good")
 	require.Equal(t, 1000, countRows(t, pool, l.Table))
 }
 
@@ -39,11 +39,11 @@ func TestACopyWithoutItsTableSaysSo(t *testing.T) {
 	_, err := pool.Exec(t.Context(), "ALTER TABLE "+l.Table+" RENAME TO away")
 	require.NoError(t, err)
 	for range 20 { // more than there are connections
-		require.ErrorContains(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 1000)), "42P01")
+		require.ErrorContains(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)), "42P01")
 	}
 	_, err = pool.Exec(t.Context(), "ALTER TABLE away RENAME TO "+l.Table)
 	require.NoError(t, err)
-	require.NoError(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 1000)))
+	require.NoError(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
 }
 
 func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
@@ -55,7 +55,7 @@ func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
 	require.NoError(t, err)
 
 	// More than the buffers of a socket hold: it waits while sending.
-	messages := w.tables[l].appendCopyMessages(nil, flight(l, 1, 0, 100_000))
+	messages := w.tables[l.Name].appendCopyMessages(nil, flight(l, 1, 0, 100_000))
 	for range pool.Config().MaxConns + 1 {
 		connection, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
@@ -66,6 +66,6 @@ func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
 		connection.Release()
 	}
 	require.NoError(t, locked.Rollback(t.Context()))
-	require.NoError(t, w.copy(t.Context(), w.tables[l], flight(l, 1, 0, 1000)))
+	require.NoError(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
 	require.Equal(t, 1000, countRows(t, pool, l.Table))
 }

@@ -12,7 +12,7 @@ import (
 
 func TestCheckSaysWhetherTheDatabaseTakesPoints(t *testing.T) {
 	t.Parallel()
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	check := func(d *Database) DatabaseStatus {
 		t.Helper()
 		status, err := d.Check(t.Context())

@@ -18,7 +18,7 @@ import (
 func TestOnlyThePointsThatTheDatabaseRefusesArePutAside(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	l := lanes[0]
 	_, err := pool.Exec(t.Context(), `ALTER TABLE live_track_points ADD CONSTRAINT believable CHECK (elevation < 9000)`)
 	require.NoError(t, err)
@@ -72,7 +72,7 @@ func TestOnlyThePointsThatTheDatabaseRefusesArePutAside(t *testing.T) {
 func TestAPointThatCannotBeAnyTableValueIsPutAside(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	scoring := lanes[2]
 	w := newTestWriter(pool, lanes)
 	const text, n = 1, 150
@@ -98,7 +98,7 @@ func TestAPointThatCannotBeAnyTableValueIsPutAside(t *testing.T) {
 func TestPayloadsThatCannotBeReadAreKept(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	w := newTestWriter(pool, lanes)
 	require.NoError(t, w.RejectPayload(t.Context(), lanes[1], []byte{0, 1, 255}, errors.New("it ends too early"), "task-9"))
 	list, err := NewRejectedPoints(pool).List(t.Context(), "upload", 0, 10)
@@ -115,7 +115,7 @@ func TestPayloadsThatCannotBeReadAreKept(t *testing.T) {
 func TestRejectedPointsAreListedPageByPageAndPurged(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	w := newTestWriter(pool, lanes)
 	rejected := NewRejectedPoints(pool)
 	last, err := rejected.LastID(t.Context())

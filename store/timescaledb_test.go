@@ -17,7 +17,7 @@ import (
 func TestTimescaleDBDropsSecondCopiesInEveryChunk(t *testing.T) {
 	t.Parallel()
 	url := timescale.Start(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	week := make(map[string]migrations.Policy)
 	for _, l := range lanes {
 		week[l.Table] = migrations.Policy{CompressAfter: 7 * 24 * time.Hour}

@@ -26,7 +26,7 @@ type Writer struct {
 	// maxPoints is how many points go into one transaction.
 	maxPoints int
 
-	tables  map[*lane.Lane]*table
+	tables  map[string]*table
 	buffers sync.Pool // of *[]byte
 }
 
@@ -66,10 +66,10 @@ const (
 // NewWriter returns a writer of at most maxPoints points a transaction, which
 // tells recorder what it wrote.
 func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, recorder *metrics.Recorder) *Writer {
-	w := &Writer{pool: pool, recorder: recorder, maxPoints: maxPoints, tables: make(map[*lane.Lane]*table)}
+	w := &Writer{pool: pool, recorder: recorder, maxPoints: maxPoints, tables: make(map[string]*table)}
 	w.buffers.New = func() any { return new([]byte) }
 	for _, l := range lanes {
-		w.tables[l] = &table{
+		w.tables[l.Name] = &table{
 			encoder:    newEncoder(l),
 			copySQL:    copyStatement(l),
 			insertSQL:  insertStatement(l),
@@ -129,7 +129,7 @@ func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, taskID s
 // writeTransaction copies points into the table. When one of them is there
 // already, or duplicates were seen lately, it inserts them instead.
 func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points) (Result, error) {
-	t := w.tables[points.Lane]
+	t := w.tables[points.Lane.Name]
 	if points.Len() < copyMin || t.cleanUntilCopied.Load() > 0 {
 		return w.Insert(ctx, points)
 	}
@@ -148,7 +148,7 @@ func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points) (Res
 // nothing else: no COPY, no cutting, no splitting. points must be ordered by
 // key or few.
 func (w *Writer) Insert(ctx context.Context, points *lane.Points) (Result, error) {
-	t := w.tables[points.Lane]
+	t := w.tables[points.Lane.Name]
 	buffer := w.buffers.Get().(*[]byte)
 	defer w.buffers.Put(buffer)
 	*buffer = (*buffer)[:0]

@@ -19,7 +19,7 @@ import (
 func TestPointsAreCopiedWhereThatPaysAndInsertedElse(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	l := lanes[0]
 	w := newTestWriter(pool, lanes)
 	seen := watchStatements(t, pool, l)
@@ -55,7 +55,7 @@ func TestPointsAreCopiedWhereThatPaysAndInsertedElse(t *testing.T) {
 func TestPointsWithTheSameKeyAreStoredOnceInEveryLane(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	for _, l := range lanes {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +91,7 @@ func TestPointsWithTheSameKeyAreStoredOnceInEveryLane(t *testing.T) {
 func TestPointsThatDifferInAnyPartOfTheKeyAreAllStored(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	for _, l := range lanes {
 		points := lane.NewPoints(l, 0)
 		first, second := points.AddTrack(newTrack(l, 1)), points.AddTrack(newTrack(l, -1))
@@ -124,7 +124,7 @@ func TestPointsThatDifferInAnyPartOfTheKeyAreAllStored(t *testing.T) {
 func TestNegativeZerosCountAsDuplicatesWhenTheyAreCopied(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	l := lanes[0]
 	zeros := func(sign float64) *lane.Points {
 		points := lane.NewPoints(l, 0)
@@ -143,7 +143,7 @@ func TestNegativeZerosCountAsDuplicatesWhenTheyAreCopied(t *testing.T) {
 }
 
 func TestPointsAreWrittenInTheOrderOfTheirKey(t *testing.T) {
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		ordered := lane.NewPoints(l, 0)
 		for id := range 20 {
 			// A device's number is ordered as PostgreSQL sends it, by its bytes.
@@ -173,7 +173,7 @@ func TestPointsAreWrittenInTheOrderOfTheirKey(t *testing.T) {
 func TestWritersWithTheSamePointsStoreEachOnceAndNeverDeadlock(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	for _, l := range []*lane.Lane{lanes[0], lanes[3]} {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
@@ -221,7 +221,7 @@ func TestWritersWithTheSamePointsStoreEachOnceAndNeverDeadlock(t *testing.T) {
 
 func TestFailuresThatMayPassAreReturnedAndRejectNothing(t *testing.T) {
 	t.Parallel()
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	l := lanes[0]
 	for _, n := range []int{10, 500} { // inserted, copied
 		t.Run(fmt.Sprint(n, " points before the tables are made"), func(t *testing.T) {
@@ -278,7 +278,7 @@ func BenchmarkWrite(b *testing.B) {
 	run := func(name string, write func(w *Writer, points *lane.Points) (Result, error)) {
 		b.Run(name, func(b *testing.B) {
 			pool := openMigrated(b)
-			lanes := lane.All()
+			lanes := lane.All(lane.Options{})
 			w := newTestWriter(pool, lanes)
 			next := 0
 			b.ReportAllocs()

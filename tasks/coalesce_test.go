@@ -38,7 +38,7 @@ func openMigrated(t *testing.T) *pgxpool.Pool {
 // startWorker runs a worker until the test ends.
 func startWorker(t *testing.T, connections *Connections, pool *pgxpool.Pool) {
 	t.Helper()
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	weights := map[string]int{}
 	for _, l := range lanes {
 		weights[l.Name] = l.Weight
@@ -176,7 +176,7 @@ func TestWhatTheWorkerCannotReadIsKeptAndTakesNoGoodPointsWithIt(t *testing.T) {
 			(SELECT count(*) FROM rejected_points WHERE payload IS NOT NULL AND task_id IS NOT NULL)`).Scan(&rows, &kept)
 		return err == nil && rows == 2502 && kept == 2
 	}, 20*time.Second, 20*time.Millisecond)
-	inspector := NewInspector(connections, lane.All())
+	inspector := NewInspector(connections, lane.All(lane.Options{}))
 	require.Eventually(t, func() bool {
 		infos, err := inspector.Queues()
 		return err == nil && infos[0].Size == 0 && infos[0].Failed == 0

@@ -82,7 +82,7 @@ func requireSame(t require.TestingT, want, got *lane.Points) {
 }
 
 func TestPayloadsComeBackBitForBit(t *testing.T) {
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		t.Run(l.Name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				points := drawPoints(t, l)
@@ -99,7 +99,7 @@ func TestPayloadsComeBackBitForBit(t *testing.T) {
 }
 
 func TestPayloadsAreJoinedByWritingOneBehindTheOther(t *testing.T) {
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		rapid.Check(t, func(t *rapid.T) {
 			first, second := drawPoints(t, l), drawPoints(t, l)
 			joined := append(Encode(nil, first), Encode(nil, second)...)
@@ -112,7 +112,7 @@ func TestPayloadsAreJoinedByWritingOneBehindTheOther(t *testing.T) {
 }
 
 func TestAPayloadCutAnywhereIsRefused(t *testing.T) {
-	l := lane.All()[0]
+	l := lane.All(lane.Options{})[0]
 	payload := Encode(nil, examplePoints(l, 3))
 	for end := 1; end < len(payload); end++ {
 		_, err := Decode(l, payload[:end])
@@ -121,7 +121,7 @@ func TestAPayloadCutAnywhereIsRefused(t *testing.T) {
 }
 
 func TestAThousandPointsTakeLessThan64BytesEach(t *testing.T) {
-	payload := Encode(nil, examplePoints(lane.All()[0], 1000))
+	payload := Encode(nil, examplePoints(lane.All(lane.Options{})[0], 1000))
 	assert.Less(t, len(payload), 60*1000)
 }
 
@@ -145,7 +145,7 @@ func examplePoints(l *lane.Lane, n int) *lane.Points {
 // FuzzDecode feeds the strict reader garbage: it must not panic, and what it
 // takes must come back the same from another round.
 func FuzzDecode(f *testing.F) {
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	for i, l := range lanes {
 		if l.Track[0].Kind == lane.Text {
 			f.Add(byte(i), Encode(nil, examplePoints(l, 2)))
@@ -168,7 +168,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func BenchmarkEncode(b *testing.B) {
-	points := examplePoints(lane.All()[0], 1000)
+	points := examplePoints(lane.All(lane.Options{})[0], 1000)
 	var payload []byte
 	b.ReportAllocs()
 	for b.Loop() {
@@ -178,7 +178,7 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	l := lane.All()[0]
+	l := lane.All(lane.Options{})[0]
 	payload := Encode(nil, examplePoints(l, 1000))
 	b.ReportAllocs()
 	for b.Loop() {

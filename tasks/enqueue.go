@@ -46,7 +46,7 @@ type Enqueuer struct {
 	batching Batching
 	timeout  time.Duration
 	logger   *slog.Logger
-	doors    map[*lane.Lane]*door
+	doors    map[string]*door
 }
 
 // EnqueuerOptions says how an enqueuer works.
@@ -71,12 +71,12 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerO
 		batching: options.Batching,
 		timeout:  options.Timeout,
 		logger:   logger,
-		doors:    make(map[*lane.Lane]*door),
+		doors:    make(map[string]*door),
 	}
 	e.recent = &recent{enqueuer: e, logger: logger}
 	e.pressure.recent = e.recent
 	for _, l := range lanes {
-		e.doors[l] = newDoor(e, l)
+		e.doors[l.Name] = newDoor(e, l)
 	}
 	return e
 }
@@ -103,7 +103,7 @@ func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	}
 	e.pressure.added(points.Len())
 	if points.Len() < e.batching.MinPoints {
-		return e.doors[points.Lane].pass(Encode(nil, points), points.Len())
+		return e.doors[points.Lane.Name].pass(Encode(nil, points), points.Len())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
 	defer cancel()
@@ -159,7 +159,7 @@ func (e *Enqueuer) enqueuePayload(ctx context.Context, l *lane.Lane, payload []b
 	if points >= e.batching.MinPoints {
 		return e.enqueueBatch(ctx, l, payload)
 	}
-	return e.enqueueSmall(ctx, l, e.doors[l].groups.next(points, time.Now()), payload)
+	return e.enqueueSmall(ctx, l, e.doors[l.Name].groups.next(points, time.Now()), payload)
 }
 
 func (e *Enqueuer) enqueueBatch(ctx context.Context, l *lane.Lane, payload []byte) error {

@@ -35,7 +35,7 @@ func startRedis(t *testing.T) (*devservers.Redis, *Connections) {
 }
 
 func newTestEnqueuer(connections *Connections, timeout time.Duration) (*Enqueuer, *lane.Lane) {
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	return NewEnqueuer(connections, lanes, EnqueuerOptions{
 		Batching: testBatching, Timeout: timeout, MaxWaitingPoints: 10_000_000,
 	}, slog.New(slog.DiscardHandler)), lanes[0]
@@ -117,7 +117,7 @@ func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 	server, connections := startRedis(t)
 	e, l := newTestEnqueuer(connections, 5*time.Second)
 	waits := func(points int, writing bool) func() bool {
-		d := e.doors[l]
+		d := e.doors[l.Name]
 		return func() bool {
 			d.mu.Lock()
 			defer d.mu.Unlock()
@@ -145,11 +145,11 @@ func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 	}
 	waiting.Wait()
 
-	infos, err := NewInspector(connections, lane.All()).Queues()
+	infos, err := NewInspector(connections, lane.All(lane.Options{})).Queues()
 	require.NoError(t, err)
 	tasks := infos[0].Pending + infos[0].Aggregating
 	assert.Less(t, tasks, requests/2, "each request made a task of its own")
-	w, err := NewInspector(connections, lane.All()).Waiting(t.Context(), l, infos[0])
+	w, err := NewInspector(connections, lane.All(lane.Options{})).Waiting(t.Context(), l, infos[0])
 	require.NoError(t, err)
 	assert.Positive(t, w.Points)
 	if !server.InMemory() {
@@ -183,7 +183,7 @@ func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
 func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
 	p := &pressure{maxPoints: 1000, logger: slog.New(slog.DiscardHandler)}
 	allowed := func() (names []string) {
-		for _, l := range lane.All() {
+		for _, l := range lane.All(lane.Options{}) {
 			if p.allows(l) {
 				names = append(names, l.Name)
 			}
@@ -206,7 +206,7 @@ func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
 
 func TestAggregatedBatchesHoldAtMostTheirMaximum(t *testing.T) {
 	_, connections := startRedis(t)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	l := lanes[0]
 	a := &aggregator{
 		client:   asynq.NewClientFromRedisClient(connections.Work),
@@ -293,7 +293,7 @@ func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 
 func TestCopiesOfWhatWasAcknowledgedAreBounded(t *testing.T) {
 	r := &recent{logger: slog.New(slog.DiscardHandler)}
-	l := lane.All()[0]
+	l := lane.All(lane.Options{})[0]
 	for range 100 {
 		r.add(l, make([]byte, 1<<20))
 	}
@@ -307,7 +307,7 @@ func TestCopiesOfWhatWasAcknowledgedAreBounded(t *testing.T) {
 
 // BenchmarkAggregate joins a group of 500 tasks of one point each.
 func BenchmarkAggregate(b *testing.B) {
-	l := lane.All()[0]
+	l := lane.All(lane.Options{})[0]
 	a := &aggregator{lanes: map[string]*lane.Lane{l.Name: l}, batching: testBatching, logger: slog.New(slog.DiscardHandler)}
 	var tasks []*asynq.Task
 	for range testBatching.MinPoints {

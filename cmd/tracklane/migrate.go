@@ -27,7 +27,7 @@ func newMigrateCommand() *cobra.Command {
 					return err
 				}
 				logger := newLogger(settings.LogLevel, settings.LogFormat)
-				return migrations.Up(c.Context(), settings.DatabaseURL, policies(settings, lane.All()), logger)
+				return migrations.Up(c.Context(), settings.DatabaseURL, policies(settings, lane.All(lane.Options{})), logger)
 			},
 		},
 		&cobra.Command{

@@ -202,7 +202,7 @@ func TestHealthNamesEachReasonInWords(t *testing.T) {
 	in.requireReason(t, "No worker is alive")
 	in.requireReason(t, "TimescaleDB is not installed")
 
-	old := lane.NewPoints(lane.All()[0], 1)
+	old := lane.NewPoints(lane.All(lane.Options{})[0], 1)
 	old.AddTrack(lane.Track{
 		Fields:     []lane.Field{lane.TextField("old"), {Null: true}, {Null: true}, {Null: true}},
 		ReceivedAt: time.Now().Add(-2 * time.Minute).UnixMicro(),
@@ -314,7 +314,7 @@ func TestQueueStatusAddsUpEveryProcess(t *testing.T) {
 	assert.InDelta(t, 1000, upload.PointsPerBatch, 0)
 	assert.Positive(t, *upload.Write.P50)
 	assert.GreaterOrEqual(t, *upload.EndToEnd.P99, *upload.EndToEnd.P50)
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		q, known := got.Queues[l.Name]
 		require.True(t, known, l.Name)
 		assert.Equal(t, l.Priority, *q.Priority)

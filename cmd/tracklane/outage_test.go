@@ -39,7 +39,7 @@ func postEverywhere(t *testing.T, s *server, n int) []answer {
 // rows.
 func requireStoredEverywhere(t *testing.T, pool *pgxpool.Pool, rows int) {
 	t.Helper()
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		requireRows(t, pool, rows, `SELECT count(*) FROM `+l.Table)
 	}
 }

@@ -65,7 +65,7 @@ func newProgram(c config.Config, r roles, logger *slog.Logger) (*program, error)
 	listener = netutil.LimitListener(listener, maxClients)
 	return &program{
 		config: c, roles: r, logger: logger, listener: listener,
-		lanes:       lane.All(),
+		lanes:       lane.All(lane.Options{FlymasterSecret: c.FlymasterSecret}),
 		pool:        pool,
 		connections: tasks.Connect(*redis, c.Redis.MaxConnections),
 	}, nil
@@ -126,9 +126,8 @@ func (p *program) run(ctx context.Context) error {
 		Inspector: tasks.NewInspector(p.connections, p.lanes),
 		Asynqmon: asynqmon.New(p.connections.Inspect, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
-		Weights:         p.weights(),
-		FlymasterSecret: p.config.FlymasterSecret,
-		Version:         version,
+		Weights: p.weights(),
+		Version: version,
 	}
 	if p.roles.api {
 		handled.Enqueuer = tasks.NewEnqueuer(p.connections, p.lanes, tasks.EnqueuerOptions{

@@ -66,7 +66,7 @@ func withRejects(work func(context.Context, *rejects, *cobra.Command, []string) 
 		}
 		defer pool.Close()
 		r := &rejects{
-			lanes: lane.All(), pool: pool, points: store.NewRejectedPoints(pool),
+			lanes: lane.All(lane.Options{}), pool: pool, points: store.NewRejectedPoints(pool),
 			connections: tasks.Connect(*redis, settings.Redis.MaxConnections),
 		}
 		defer func() { err = errors.Join(err, r.connections.Close()) }()

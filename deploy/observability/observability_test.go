@@ -57,7 +57,7 @@ func seriesOf(t *testing.T, answer string) map[string]bool {
 // once it has been used on each lane.
 func knownSeries(t *testing.T) map[string]bool {
 	t.Helper()
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	recorder := metrics.New(lanes, "test")
 	for _, l := range lanes {
 		recorder.Request(l, http.StatusAccepted, 0)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tracklane/internal/lane"
 )
 
 // Config is everything that the API and the workers can be told. Make one with
@@ -121,7 +123,8 @@ func Load(environ []string) (Config, error) {
 			delete(values, name)
 		}
 	}
-	for _, variable := range variables() {
+	lanes := lane.All(lane.Options{}) // for their names and default weights
+	for _, variable := range variables(lanes) {
 		if err := variable.check(values[variable.Name]); err != nil {
 			return Config{}, err
 		}
@@ -132,7 +135,7 @@ func Load(environ []string) (Config, error) {
 		return Config{}, fmt.Errorf("read configuration from the environment: %w", err)
 	}
 	var err error
-	if loaded.Lanes, err = loadLanes(values); err != nil {
+	if loaded.Lanes, err = loadLanes(values, lanes); err != nil {
 		return Config{}, err
 	}
 	if loaded.Production && values["REDIS_HOST"] == "" {

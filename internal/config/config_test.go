@@ -281,8 +281,8 @@ func TestDatabasePoolNeverShowsASecret(t *testing.T) {
 func TestEveryLaneHasSettings(t *testing.T) {
 	loaded, err := config.Load([]string{databaseURL})
 	require.NoError(t, err)
-	require.Len(t, loaded.Lanes, len(lane.All()))
-	for _, each := range lane.All() {
+	require.Len(t, loaded.Lanes, len(lane.All(lane.Options{})))
+	for _, each := range lane.All(lane.Options{}) {
 		assert.Equal(t, each.Weight, loaded.Lanes[each.Name].Weight, each.Name)
 	}
 }

@@ -42,7 +42,7 @@ type Variable struct {
 // Config's fields.
 func Describe() []Variable {
 	var described []Variable
-	for _, variable := range variables() {
+	for _, variable := range variables(lane.All(lane.Options{})) {
 		described = append(described, variable.Variable)
 	}
 	return described
@@ -55,7 +55,7 @@ type variable struct {
 }
 
 // variables walks the fields of Config, and those of Lane once for each lane.
-func variables() []variable {
+func variables(lanes []*lane.Lane) []variable {
 	var found []variable
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Config]()) {
 		switch field.Type {
@@ -64,7 +64,7 @@ func variables() []variable {
 				found = append(found, newVariable(redisField))
 			}
 		case reflect.TypeFor[map[string]Lane]():
-			found = append(found, laneVariables()...)
+			found = append(found, laneVariables(lanes)...)
 		default:
 			found = append(found, newVariable(field))
 		}
@@ -72,10 +72,10 @@ func variables() []variable {
 	return found
 }
 
-func laneVariables() []variable {
+func laneVariables(lanes []*lane.Lane) []variable {
 	var found []variable
 	for _, field := range reflect.VisibleFields(reflect.TypeFor[Lane]()) {
-		for _, each := range lane.All() {
+		for _, each := range lanes {
 			variable := newVariable(field)
 			variable.Name = laneVariable(variable.Name, each)
 			variable.Meaning = each.Name + " lane: " + variable.Meaning
@@ -93,9 +93,9 @@ func laneVariable(name string, of *lane.Lane) string {
 }
 
 // loadLanes reads each lane's settings from values that have been checked.
-func loadLanes(values map[string]string) (map[string]Lane, error) {
+func loadLanes(values map[string]string, lanes []*lane.Lane) (map[string]Lane, error) {
 	loaded := make(map[string]Lane)
-	for _, each := range lane.All() {
+	for _, each := range lanes {
 		own := make(map[string]string)
 		for _, field := range reflect.VisibleFields(reflect.TypeFor[Lane]()) {
 			name := newVariable(field).Name

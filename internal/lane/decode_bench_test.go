@@ -19,7 +19,7 @@ func BenchmarkDecode(b *testing.B) {
 					i/60%60, i%60, 500000+i*113, 250000+i*91, 1200+i, i%360))
 			}
 			body := []byte(liveBody(list...))
-			l := laneNamed(b, "upload")
+			l := laneNamed(b, "upload", lane.Options{})
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()
 			for b.Loop() {

@@ -17,9 +17,9 @@ import (
 
 var now = time.Date(2026, 7, 14, 12, 0, 0, 0, time.UTC)
 
-func laneNamed(t testing.TB, name string) *lane.Lane {
+func laneNamed(t testing.TB, name string, options lane.Options) *lane.Lane {
 	t.Helper()
-	for _, l := range lane.All() {
+	for _, l := range lane.All(options) {
 		if l.Name == name {
 			return l
 		}
@@ -30,7 +30,7 @@ func laneNamed(t testing.TB, name string) *lane.Lane {
 
 func decode(t *testing.T, name, body string) (lane.Decoded, error) {
 	t.Helper()
-	return laneNamed(t, name).Decode([]byte(body), lane.DecodeOptions{Now: now, RequestID: "r1"})
+	return laneNamed(t, name, lane.Options{}).Decode([]byte(body), lane.DecodeOptions{Now: now, RequestID: "r1"})
 }
 
 // livePoint is a good point with members replaced or added.
@@ -176,7 +176,7 @@ func TestScoringPointIsReadWithEveryMember(t *testing.T) {
 		"speed":7,"elevation":8,"altitude_diff":-9,"altitude_diff_smooth":10,"speed_smooth":11,"takeoff_condition":false,"in_flight":true}]}`)
 	require.NoError(t, err)
 	require.Empty(t, decoded.Rejected)
-	assert.Equal(t, id, decoded.FlightUUID)
+	assert.Equal(t, lane.ResponseMember{Name: "flight_uuid", Value: id}, decoded.Response)
 	assert.JSONEq(t, `{"flight_uuid":"`+id+`","date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2,"gps_alt":3,
 		"time":"11:00:00","rounded_time":"11:00","validity":"A","pressure_alt":4,"lad":5,"lod":6,"speed":7,"elevation":8,
 		"altitude_diff":-9,"altitude_diff_smooth":10,"speed_smooth":11,"takeoff_condition":false,"in_flight":true,
@@ -189,8 +189,8 @@ func TestScoringMakesAUUIDWhereNoneIsGiven(t *testing.T) {
 	require.NoError(t, err)
 	second, err := decode(t, "scoring", body)
 	require.NoError(t, err)
-	assert.Len(t, first.FlightUUID, 36)
-	assert.NotEqual(t, first.FlightUUID, second.FlightUUID)
+	assert.Len(t, first.Response.Value, 36)
+	assert.NotEqual(t, first.Response, second.Response)
 	assert.Equal(t, []lane.Rejection{{Index: 1, Field: "gps_alt", Error: "is missing"}}, first.Rejected)
 
 	_, err = decode(t, "scoring", `{"flight_uuid":"nonsense","tracks":[]}`)
@@ -239,13 +239,13 @@ func TestMalformedFlymasterFilesSayWhatIsWrong(t *testing.T) {
 
 func TestFlymasterKeyIsCheckedWhenThereIsASecret(t *testing.T) {
 	sum := sha256.Sum256([]byte("12345" + "secret"))
-	l := laneNamed(t, "flymaster")
+	l := laneNamed(t, "flymaster", lane.Options{FlymasterSecret: "secret"})
 	for key, allowed := range map[string]bool{
 		hex.EncodeToString(sum[:]):                  true,
 		strings.ToUpper(hex.EncodeToString(sum[:])): true,
 		"": false, "0": false, strings.Repeat("0", 64): false,
 	} {
-		_, err := l.Decode([]byte("12345, "+key+"\nEOF\n"), lane.DecodeOptions{Now: now, FlymasterSecret: "secret"})
+		_, err := l.Decode([]byte("12345, "+key+"\nEOF\n"), lane.DecodeOptions{Now: now})
 		if allowed {
 			assert.NoError(t, err)
 			continue

@@ -18,11 +18,12 @@ import (
 //	EOF
 //
 // Both times are Unix seconds. The key is the hex SHA-256 of the serial
-// followed by the secret that device and server share.
-func flymasterDecoder(l *Lane) Decoder {
+// followed by the secret that device and server share; without a secret it is
+// not checked.
+func flymasterDecoder(l *Lane, secret string) Decoder {
 	return func(body []byte, options DecodeOptions) (Decoded, error) {
 		lines := lineReader{rest: body}
-		serial, err := readDevice(&lines, options.FlymasterSecret)
+		serial, err := readDevice(&lines, secret)
 		if err != nil {
 			return Decoded{}, err
 		}

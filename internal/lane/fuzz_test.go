@@ -40,7 +40,7 @@ func checkDecoded(t *testing.T, l *lane.Lane, body []byte) (decoded lane.Decoded
 // fuzzJSON compares a lane's decoder with encoding/json: both take the same
 // bodies as objects, and find the same number of points in them.
 func fuzzJSON(f *testing.F, name, list string) {
-	l := laneNamed(f, name)
+	l := laneNamed(f, name, lane.Options{})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		decoded, taken := checkDecoded(t, l, body)
 		var members map[string]json.RawMessage
@@ -71,7 +71,7 @@ func FuzzDecodeScoring(f *testing.F) {
 func FuzzDecodeFlymaster(f *testing.F) {
 	f.Add([]byte("12345, key\r\n1783958400, 1783958399, 46.5, 7.25, 1234, 11.5, 270\r\nEOF\r\n"))
 	f.Add([]byte("1,k\n1783958400.5,1e9,nan,inf,0x1p-2,-0,1_0\n\nEOF"))
-	l := laneNamed(f, "flymaster")
+	l := laneNamed(f, "flymaster", lane.Options{})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		decoded, taken := checkDecoded(t, l, body)
 		if !taken {

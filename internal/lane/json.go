@@ -212,7 +212,7 @@ func (d *jsonDecoding) complete(fields []Field) (Decoded, error) {
 			} else {
 				copy(id[:], fields[i].Value)
 			}
-			d.decoded.FlightUUID = id.String()
+			d.decoded.Response = ResponseMember{c.Name, id.String()}
 		}
 		if c.Required && fields[i].Null {
 			return Decoded{}, &MalformedError{fmt.Sprintf("%q is missing.", c.Name)}
@@ -227,7 +227,7 @@ func (d *jsonDecoding) complete(fields []Field) (Decoded, error) {
 // rejectAll names every point of the request: the fault is in what they share.
 func (d *jsonDecoding) rejectAll() {
 	total := d.decoded.Points.Len() + d.decoded.RejectedTotal
-	d.decoded = Decoded{Points: NewPoints(d.lane, 0), FlightUUID: d.decoded.FlightUUID}
+	d.decoded = Decoded{Points: NewPoints(d.lane, 0), Response: d.decoded.Response}
 	for i := range total {
 		d.decoded.reject(i, d.badField, d.badReason)
 	}

@@ -1,7 +1,8 @@
 // Package lane holds what distinguishes the four kinds of traffic: for each
 // lane its name, priority, weight, table, columns, key and decoder. Routes,
-// queues, aggregation, writing and status all go through All; a fifth lane is
-// one more definition here, a migration and a test.
+// queues, aggregation, writing and status all go through the list that All
+// makes, and identify a lane by its name. A fifth lane is one more definition
+// here, a migration and a test.
 package lane
 
 import (
@@ -96,10 +97,6 @@ type DecodeOptions struct {
 
 	// RequestID goes with the points to the log line of their write.
 	RequestID string
-
-	// FlymasterSecret checks the key that a Flymaster device sends; empty
-	// means that the key is not checked.
-	FlymasterSecret string
 }
 
 // Decoded is what a request held.
@@ -111,10 +108,14 @@ type Decoded struct {
 	Rejected      []Rejection
 	RejectedTotal int
 
-	// FlightUUID is the flight that scoring points were filed under, or empty
-	// on the other lanes.
-	FlightUUID string
+	// Response is what the lane adds to the response of an accepted request.
+	// Its name is empty on a lane that adds nothing.
+	Response ResponseMember
 }
+
+// ResponseMember is one text member of a JSON response, such as the flight that
+// the points were stored under.
+type ResponseMember struct{ Name, Value string }
 
 // MaxRejections is how many rejected points an answer names one by one.
 const MaxRejections = 100
@@ -161,10 +162,17 @@ func (l *Lane) Key() []string {
 	return []string{l.Track[0].Name, l.Time, "lat", "lon"}
 }
 
-// All returns the lanes, most urgent first. Each call makes them anew; a
-// program calls it once and hands the list on.
-func All() []*Lane {
-	return []*Lane{live(), upload(), scoring(), flymaster()}
+// Options configures the lanes. The zero value accepts every sender.
+type Options struct {
+	// FlymasterSecret checks the key that a Flymaster device sends; empty
+	// means that the key is not checked.
+	FlymasterSecret string
+}
+
+// All returns the lanes, most urgent first. A program calls it once and hands
+// the list on; only the decoders depend on the options.
+func All(options Options) []*Lane {
+	return []*Lane{live(), upload(), scoring(), flymaster(options.FlymasterSecret)}
 }
 
 const megabyte = 1 << 20
@@ -233,7 +241,7 @@ func scoring() *Lane {
 	return l
 }
 
-func flymaster() *Lane {
+func flymaster(secret string) *Lane {
 	l := &Lane{
 		Name: "flymaster", Priority: 3, Weight: 1,
 		Table: "flymaster", MaxBody: 16 * megabyte,
@@ -250,6 +258,6 @@ func flymaster() *Lane {
 		},
 		PlainText: true,
 	}
-	l.Decode = flymasterDecoder(l)
+	l.Decode = flymasterDecoder(l, secret)
 	return l
 }

@@ -18,7 +18,7 @@ func FuzzPlain(f *testing.F) {
 	f.Add(true, []byte(`{"flight_id":"a","track_points":[{"datetime":"2026-07-14T10:00:00.25+02:00","lat":-0,"lon":179.999999999999}]}`))
 	f.Add(false, []byte(`{"flight_uuid":"0192fd2c-7b6a-7c3e-8a51-2f6f0f4c9f10","tracks":[`+
 		`{"date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2,"gps_alt":3,"validity":"A","in_flight":true,"takeoff_condition":false}]}`))
-	lanes := All()
+	lanes := All(Options{})
 	now := time.Date(2026, 7, 14, 12, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, flight bool, body []byte) {
 		l, list := lanes[0], "track_points"
@@ -47,7 +47,7 @@ func FuzzPlain(f *testing.F) {
 		}
 		require.Empty(t, generally.Rejected)
 		if withoutUUID {
-			plainly.FlightUUID, plainly.Points.Tracks[0].Fields[0] = generally.FlightUUID, generally.Points.Tracks[0].Fields[0]
+			plainly.Response, plainly.Points.Tracks[0].Fields[0] = generally.Response, generally.Points.Tracks[0].Fields[0]
 		}
 		// As text, which tells 0 from -0 and floats bit by bit.
 		require.Equal(t, everything(generally), everything(plainly))
@@ -55,7 +55,7 @@ func FuzzPlain(f *testing.F) {
 }
 
 func everything(d Decoded) string {
-	return fmt.Sprintf("%s %+v %+v %v %q", d.FlightUUID, d.Points.Tracks, d.Points.Rows, d.Points.values, d.Points.texts)
+	return fmt.Sprintf("%s %+v %+v %v %q", d.Response, d.Points.Tracks, d.Points.Rows, d.Points.values, d.Points.texts)
 }
 
 func TestPlainBodiesAreReadPlainly(t *testing.T) {
@@ -93,7 +93,7 @@ func TestPlainBodiesAreReadPlainly(t *testing.T) {
 		{"cut off", strings.TrimSuffix(body(point), "}"), false},
 		{"nothing", "", false},
 	}
-	l := All()[0]
+	l := All(Options{})[0]
 	members, required := pointMembers(l)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -167,7 +167,7 @@ func newStoring(t *testing.T) *storing {
 	s.pool, err = store.Open(config)
 	require.NoError(t, err)
 	t.Cleanup(s.pool.Close)
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{FlymasterSecret: secret})
 	writer := store.NewWriter(s.pool, lanes, 1000, metrics.New(lanes, "test"))
 	mux := http.NewServeMux()
 	for _, l := range lanes {
@@ -185,7 +185,7 @@ func (s *storing) take(w http.ResponseWriter, r *http.Request, l *lane.Lane, wri
 	if s.fate != nil {
 		keep, status = s.fate(s.requests.Add(1))
 	}
-	decoded, err := l.Decode(body, lane.DecodeOptions{Now: time.Now(), FlymasterSecret: secret})
+	decoded, err := l.Decode(body, lane.DecodeOptions{Now: time.Now()})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -218,7 +218,7 @@ func (s *storing) options(laneName string) Options {
 
 func TestARunIsVerifiedOnEveryLane(t *testing.T) {
 	s := newStoring(t)
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{FlymasterSecret: secret}) {
 		t.Run(l.Name, func(t *testing.T) {
 			var out bytes.Buffer
 			report, err := Run(t.Context(), s.options(l.Name), &out)

@@ -80,7 +80,7 @@ func (o Options) validate() error {
 }
 
 func (o Options) lane() (*lane.Lane, error) {
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	i := slices.IndexFunc(lanes, func(l *lane.Lane) bool { return l.Name == o.Lane })
 	if i < 0 {
 		names := make([]string, len(lanes))

@@ -14,7 +14,7 @@ const secret = "open sesame"
 
 func TestEveryPointIsUniqueAndKnownByItsNumber(t *testing.T) {
 	now := time.Now()
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{FlymasterSecret: secret}) {
 		for _, points := range []int{1, 7, 1000, 2500} {
 			t.Run(fmt.Sprintf("%s with %d points a request", l.Name, points), func(t *testing.T) {
 				f := formats()[l.Name]
@@ -32,7 +32,7 @@ func TestEveryPointIsUniqueAndKnownByItsNumber(t *testing.T) {
 						requests = maxTracks + 1
 					}
 					for number := range requests {
-						decoded, err := l.Decode(sent.appendBody(nil, number), lane.DecodeOptions{Now: now, FlymasterSecret: secret})
+						decoded, err := l.Decode(sent.appendBody(nil, number), lane.DecodeOptions{Now: now})
 						require.NoError(t, err)
 						require.Empty(t, decoded.Rejected)
 						require.Equal(t, points, decoded.Points.Len())

@@ -18,7 +18,7 @@ import (
 
 func TestRecorder_MetricsFollowPrometheusConventions(t *testing.T) {
 	t.Parallel()
-	lanes := lane.All()
+	lanes := lane.All(lane.Options{})
 	r := New(lanes, "test")
 	points := lane.NewPoints(lanes[0], 1)
 	points.AddTrack(lane.Track{ReceivedAt: time.Now().UnixMicro()})

@@ -40,7 +40,7 @@ func newServer(t *testing.T, statuses ...int) *server {
 		devices: make(map[string]bool), statuses: statuses,
 	}
 	mux := http.NewServeMux()
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{FlymasterSecret: secret}) {
 		mux.HandleFunc("POST /"+l.Name, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, l) })
 	}
 	s.Server = httptest.NewServer(mux)
@@ -60,7 +60,7 @@ func (s *server) take(w http.ResponseWriter, r *http.Request, l *lane.Lane) {
 	if err != nil {
 		return // the pilots stopped in the middle of a post
 	}
-	decoded, err := l.Decode(body, lane.DecodeOptions{Now: time.Now(), FlymasterSecret: secret})
+	decoded, err := l.Decode(body, lane.DecodeOptions{Now: time.Now()})
 	switch {
 	case err != nil:
 		s.faults = append(s.faults, l.Name+": "+err.Error())

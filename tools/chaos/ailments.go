@@ -46,7 +46,7 @@ func (s *stage) prepareDatabase(ctx context.Context, binary string) error {
 			END LOOP;
 			RETURN NULL;
 		END $$;`, diskFull)
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		statements += fmt.Sprintf("CREATE TRIGGER chaos AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION chaos_suffer();",
 			pgx.Identifier{l.Table}.Sanitize())
 	}

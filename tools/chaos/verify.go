@@ -44,7 +44,7 @@ type table struct {
 func newVerifier(database *pgxpool.Pool, l *ledger) *verifier {
 	v := &verifier{database: database, ledger: l}
 	types := map[lane.Kind]string{lane.Text: "text", lane.UUID: "uuid", lane.BigInt: "bigint"}
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{}) {
 		identity, at := pgx.Identifier{l.Track[0].Name}.Sanitize(), pgx.Identifier{l.Time}.Sanitize()
 		name, altitude := pgx.Identifier{l.Table}.Sanitize(), pgx.Identifier{l.Values[0].Name}.Sanitize()
 		v.tables = append(v.tables, table{

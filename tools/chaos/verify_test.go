@@ -35,7 +35,7 @@ func storedTraffic(t *testing.T) *verifier {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 
-	all := lane.All()
+	all := lane.All(lane.Options{FlymasterSecret: flymasterSecret})
 	lanes := make(map[string]*lane.Lane)
 	for _, l := range all {
 		lanes[l.Name] = l
@@ -50,9 +50,7 @@ func storedTraffic(t *testing.T) *verifier {
 				l.acknowledge(i, time.Now(), false)
 			}
 			body, _ := s.body(number)
-			decoded, err := lanes[s.lane].Decode(body, lane.DecodeOptions{
-				Now: time.Now(), FlymasterSecret: flymasterSecret,
-			})
+			decoded, err := lanes[s.lane].Decode(body, lane.DecodeOptions{Now: time.Now()})
 			require.NoError(t, err)
 			require.Empty(t, decoded.Rejected)
 			require.Equal(t, s.points, decoded.Points.Len())
