@@ -244,18 +244,18 @@ func TestAggregatedBatchesHoldAtMostTheirMaximum(t *testing.T) {
 	assert.Equal(t, 1, garbage, "what cannot be read takes no good points with it")
 }
 
-func TestStrandedGroupIsWoken(t *testing.T) {
+func TestRecoverOrphanedGroups(t *testing.T) {
 	_, connections := startRedis(t)
 	e, l := newTestEnqueuer(connections, time.Second)
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
 	client := connections.Work
-	require.NoError(t, client.Del(t.Context(), queuePrefix(l)+"groups").Err())
-	woken, err := wakeGroups(t.Context(), client, l)
+	require.NoError(t, client.Del(t.Context(), groupsKey(l)).Err())
+	recovered, err := recoverOrphanedGroups(t.Context(), client, l)
 	require.NoError(t, err)
-	assert.Equal(t, 1, woken)
-	woken, err = wakeGroups(t.Context(), client, l)
+	assert.Equal(t, 1, recovered)
+	recovered, err = recoverOrphanedGroups(t.Context(), client, l)
 	require.NoError(t, err)
-	assert.Zero(t, woken, "a group that is listed is left alone")
+	assert.Zero(t, recovered, "a group that is listed is left alone")
 }
 
 func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
@@ -286,7 +286,7 @@ func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 	require.NoError(t, server.Restart(t.Context()))
 	require.Eventually(t, func() bool {
 		pending := connections.Inspect.LLen(t.Context(), queuePrefix(l)+"pending").Val()
-		groups := connections.Inspect.SCard(t.Context(), queuePrefix(l)+"groups").Val()
+		groups := connections.Inspect.SCard(t.Context(), groupsKey(l)).Val()
 		return pending == 1 && groups == 1
 	}, 10*time.Second, 20*time.Millisecond)
 }

@@ -116,9 +116,3 @@ func peek(payload []byte) (points int, received time.Time) {
 	}
 	return points, lane.TimeOf(int64(binary.LittleEndian.Uint64(block.rest)))
 }
-
-// groupKey is the Redis key of one of a lane's groups.
-func groupKey(l *lane.Lane, group string) string { return queuePrefix(l) + "g:" + group }
-
-// queuePrefix is how asynq v0.26 begins the keys of a lane's queue.
-func queuePrefix(l *lane.Lane) string { return "asynq:{" + l.Name + "}:" }

@@ -64,6 +64,9 @@ const (
 
 	// maxRetryDelay is the longest that a task waits for another try.
 	maxRetryDelay = 20 * time.Second
+
+	// maintenanceInterval is how often orphaned groups are searched for.
+	maintenanceInterval = 20 * time.Second
 )
 
 // Run processes tasks until ctx ends, then finishes the batches that are being
@@ -106,7 +109,7 @@ func (w *Worker) Run(ctx context.Context) {
 	}
 
 	var background sync.WaitGroup
-	background.Go(func() { w.tend(ctx) })
+	background.Go(func() { w.maintain(ctx) })
 	relief := &reliever{inspector: w.inspector, handler: w.handler, logger: w.logger}
 	background.Go(func() { relief.run(ctx) })
 	<-ctx.Done()
@@ -133,33 +136,34 @@ func (w *Worker) waitForRedis(ctx context.Context) bool {
 	}
 }
 
-// announceQueues makes the queues known to asynq's tools, which list a queue
-// only once something was put in it, and a Redis that lost its data none.
-func (w *Worker) announceQueues(ctx context.Context) {
+// registerQueues makes the queues known to asynq's tools, which list a queue
+// only after its first task, and none when Redis has lost its data.
+func (w *Worker) registerQueues(ctx context.Context) {
 	var names []any
 	for name := range w.lanes {
 		names = append(names, name)
 	}
-	if err := w.redis.SAdd(ctx, "asynq:queues", names...).Err(); err != nil && ctx.Err() == nil {
+	if err := w.redis.SAdd(ctx, queuesKey, names...).Err(); err != nil && ctx.Err() == nil {
 		w.logger.Warn("queues that are empty do not show in the web UI", "error", err)
 	}
 }
 
-// tend keeps the queues known and looks for stranded groups until ctx ends.
-func (w *Worker) tend(ctx context.Context) {
-	ticker := time.NewTicker(wakeInterval)
+// maintain keeps the queues registered and recovers orphaned groups, now and
+// then every maintenanceInterval, until ctx ends.
+func (w *Worker) maintain(ctx context.Context) {
+	ticker := time.NewTicker(maintenanceInterval)
 	defer ticker.Stop()
 	for {
-		w.announceQueues(ctx)
+		w.registerQueues(ctx)
 		for _, l := range w.lanes {
-			woken, err := wakeGroups(ctx, w.redis, l)
+			recovered, err := recoverOrphanedGroups(ctx, w.redis, l)
 			switch {
 			case ctx.Err() != nil:
 				return
 			case err != nil:
-				w.logger.Warn("stranded groups were not searched for", "error", err)
-			case woken > 0:
-				w.logger.Info("woke groups that a crash had left behind", "lane", l.Name, "groups", woken)
+				w.logger.Warn("orphaned groups were not searched for", "error", err)
+			case recovered > 0:
+				w.logger.Info("recovered groups that a crash had orphaned", "lane", l.Name, "groups", recovered)
 			}
 		}
 		select {
