@@ -52,7 +52,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 	recorder := metrics.New(lanes, "test")
 	s = New(Parts{
 		Lanes: lanes, Recorder: recorder, Logger: logger, Version: "test",
-		Writer: store.NewWriter(pool, lanes, 1000, recorder), Database: store.NewDatabase(pool, lanes),
+		Writer: store.NewWriter(pool, lanes, 1000, nil), Database: store.NewDatabase(pool, lanes),
 		Inspector: tasks.NewInspector(connections, lanes),
 		Asynqmon:  asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
 		Enqueuer: tasks.NewEnqueuer(connections, lanes, tasks.EnqueuerOptions{

@@ -69,15 +69,15 @@ func (e *encoder) appendCell(buffer []byte, points *lane.Points, row, column int
 		if field.Null {
 			return appendNull(buffer)
 		}
-		return appendText(buffer, field.Value)
+		return appendFieldText(buffer, field.Value)
 	case column == e.timeColumn:
-		return appendTime(buffer, r.Time)
+		return appendFieldTime(buffer, r.Time)
 	case column == e.timeColumn+1:
-		return append8(buffer, r.LatBits())
+		return appendField8(buffer, r.LatBits())
 	case column == e.timeColumn+2:
-		return append8(buffer, r.LonBits())
+		return appendField8(buffer, r.LonBits())
 	case column == e.receivedAt:
-		return appendTime(buffer, points.Tracks[r.Track].ReceivedAt)
+		return appendFieldTime(buffer, points.Tracks[r.Track].ReceivedAt)
 	}
 	value := column - e.firstValue
 	bits, ok := points.Bits(row, value)
@@ -87,28 +87,28 @@ func (e *encoder) appendCell(buffer []byte, points *lane.Points, row, column int
 	switch e.lane.Values[value].Kind {
 	case lane.Text:
 		text, _ := points.Text(row, value)
-		return appendText(buffer, text)
+		return appendFieldText(buffer, text)
 	case lane.Bool:
 		return append(buffer, 0, 0, 0, 1, byte(bits))
 	case lane.Timestamp:
-		return appendTime(buffer, int64(bits))
+		return appendFieldTime(buffer, int64(bits))
 	default:
-		return append8(buffer, bits)
+		return appendField8(buffer, bits)
 	}
 }
 
 func appendNull(buffer []byte) []byte { return append(buffer, 0xff, 0xff, 0xff, 0xff) }
 
-func append8(buffer []byte, bits uint64) []byte {
+func appendField8(buffer []byte, bits uint64) []byte {
 	buffer = append(buffer, 0, 0, 0, 8)
 	return binary.BigEndian.AppendUint64(buffer, bits)
 }
 
-func appendTime(buffer []byte, microseconds int64) []byte {
-	return append8(buffer, uint64(microseconds-postgresEpoch))
+func appendFieldTime(buffer []byte, microseconds int64) []byte {
+	return appendField8(buffer, uint64(microseconds-postgresEpoch))
 }
 
-func appendText(buffer []byte, text string) []byte {
+func appendFieldText(buffer []byte, text string) []byte {
 	buffer = binary.BigEndian.AppendUint32(buffer, uint32(len(text)))
 	return append(buffer, text...)
 }

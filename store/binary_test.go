@@ -76,7 +76,7 @@ func TestEveryValueOfEveryLaneIsReadBackBitForBit(t *testing.T) {
 	w := newTestWriter(pool, lanes)
 	for _, l := range lanes {
 		roads := map[string]func(*lane.Points) error{
-			"copied": func(points *lane.Points) error { return w.copy(t.Context(), w.tables[l.Name], points) },
+			"copied": func(points *lane.Points) error { return w.copyIn(t.Context(), w.tables[l.Name], points) },
 			"inserted": func(points *lane.Points) error {
 				_, err := w.Insert(t.Context(), points)
 				return err

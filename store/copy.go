@@ -20,17 +20,18 @@ import (
 // reached the table; with 250, again fewer.
 const copyRows = 500
 
-// closeTimeout bounds the farewell to a connection that failed.
+// closeTimeout bounds the sending of the Terminate message on a connection that
+// failed.
 const closeTimeout = time.Second
 
-// copy writes points in one transaction with COPY.
+// copyIn writes points in one transaction with COPY.
 //
 // All that PostgreSQL has to be told goes out in one write: a query of as many
 // COPY as it takes, which PostgreSQL runs in one transaction, and the rows of
 // each. After an error it passes over what is left of them. See "Message Flow"
 // in https://www.postgresql.org/docs/current/protocol-flow.html, Simple Query
 // and COPY Operations.
-func (w *Writer) copy(ctx context.Context, t *table, points *lane.Points) error {
+func (w *Writer) copyIn(ctx context.Context, t *tablePlan, points *lane.Points) error {
 	buffer := w.buffers.Get().(*[]byte)
 	defer w.buffers.Put(buffer)
 	*buffer = t.appendCopyMessages((*buffer)[:0], points)
@@ -40,13 +41,13 @@ func (w *Writer) copy(ctx context.Context, t *table, points *lane.Points) error 
 		return fmt.Errorf("get a database connection: %w", err)
 	}
 	defer connection.Release()
-	if err := exchange(ctx, connection.Conn().PgConn(), *buffer); err != nil {
+	if err := roundTrip(ctx, connection.Conn().PgConn(), *buffer); err != nil {
 		return fmt.Errorf("copy: %w", err)
 	}
 	return nil
 }
 
-func (t *table) appendCopyMessages(buffer []byte, points *lane.Points) []byte {
+func (t *tablePlan) appendCopyMessages(buffer []byte, points *lane.Points) []byte {
 	total := points.Len()
 	parts := (total + copyRows - 1) / copyRows
 	buffer, query := beginMessage(buffer, 'Q')
@@ -78,13 +79,17 @@ func endMessage(buffer []byte, length int) {
 	binary.BigEndian.PutUint32(buffer[length:], uint32(len(buffer)-length))
 }
 
-// exchange sends messages that end in a query's result and waits for it. The
-// error is a *pgconn.PgError when the database gave one; when there was no
-// answer the connection is closed.
-func exchange(ctx context.Context, connection *pgconn.PgConn, messages []byte) (err error) {
-	answered := false
+// roundTrip sends messages that end in a query's result and waits for it. The
+// error is a *pgconn.PgError when the database gave one. When ReadyForQuery did
+// not come, the connection is closed.
+//
+// Only the sending goes past pgconn. Its SyncConn, which guards against replies
+// that pgconn has read already or is reading in the background, is not needed:
+// every reply is received through pgconn.
+func roundTrip(ctx context.Context, connection *pgconn.PgConn, messages []byte) (err error) {
+	ready := false
 	defer func() {
-		if !answered {
+		if !ready {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 			defer cancel()
 			_ = connection.Close(ctx) // it failed before, and the first error counts
@@ -112,7 +117,7 @@ func exchange(ctx context.Context, connection *pgconn.PgConn, messages []byte) (
 				err = pgconn.ErrorResponseToPgError(message)
 			}
 		case *pgproto3.ReadyForQuery:
-			answered = true
+			ready = true
 			return err
 		}
 	}

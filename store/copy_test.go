@@ -27,9 +27,9 @@ func TestACopyIsOneTransaction(t *testing.T) {
 	require.NoError(t, err)
 
 	points := flight(l, 1, 0, 1000) // the last 100 are there
-	require.ErrorContains(t, w.copy(t.Context(), w.tables[l.Name], points), "23505")
+	require.ErrorContains(t, w.copyIn(t.Context(), w.tables[l.Name], points), "23505")
 	require.Equal(t, 100, countRows(t, pool, l.Table))
-	require.NoError(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 900)), "the connection is still good")
+	require.NoError(t, w.copyIn(t.Context(), w.tables[l.Name], flight(l, 1, 0, 900)), "the connection is still good")
 	require.Equal(t, 1000, countRows(t, pool, l.Table))
 }
 
@@ -39,11 +39,11 @@ func TestACopyWithoutItsTableSaysSo(t *testing.T) {
 	_, err := pool.Exec(t.Context(), "ALTER TABLE "+l.Table+" RENAME TO away")
 	require.NoError(t, err)
 	for range 20 { // more than there are connections
-		require.ErrorContains(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)), "42P01")
+		require.ErrorContains(t, w.copyIn(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)), "42P01")
 	}
 	_, err = pool.Exec(t.Context(), "ALTER TABLE away RENAME TO "+l.Table)
 	require.NoError(t, err)
-	require.NoError(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
+	require.NoError(t, w.copyIn(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
 }
 
 func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
@@ -60,12 +60,12 @@ func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
 		connection, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		assert.ErrorContains(t, exchange(ctx, connection.Conn().PgConn(), messages), "timeout")
+		assert.ErrorContains(t, roundTrip(ctx, connection.Conn().PgConn(), messages), "timeout")
 		cancel()
 		assert.True(t, connection.Conn().IsClosed())
 		connection.Release()
 	}
 	require.NoError(t, locked.Rollback(t.Context()))
-	require.NoError(t, w.copy(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
+	require.NoError(t, w.copyIn(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
 	require.Equal(t, 1000, countRows(t, pool, l.Table))
 }

@@ -17,7 +17,6 @@ import (
 
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
-	"tracklane/internal/metrics"
 	"tracklane/migrations"
 )
 
@@ -52,7 +51,7 @@ func openPool(t testing.TB, url string) *pgxpool.Pool {
 }
 
 func newTestWriter(pool *pgxpool.Pool, lanes []*lane.Lane) *Writer {
-	return NewWriter(pool, lanes, testMaxPoints, metrics.New(lanes, "test"))
+	return NewWriter(pool, lanes, testMaxPoints, nil)
 }
 
 // statement is one that put rows into a table of points.

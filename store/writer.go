@@ -14,29 +14,31 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tracklane/internal/lane"
-	"tracklane/internal/metrics"
 )
 
 // Writer puts points into their lanes' tables. Any number of goroutines may
 // use one at the same time.
 type Writer struct {
-	pool     *pgxpool.Pool
-	recorder *metrics.Recorder
+	pool    *pgxpool.Pool
+	observe Observer
 
 	// maxPoints is how many points go into one transaction.
 	maxPoints int
 
-	tables  map[string]*table
+	tables  map[string]*tablePlan
 	buffers sync.Pool // of *[]byte
 }
 
-// table is how one lane's points are written.
-type table struct {
-	encoder          encoder
-	copySQL          string
-	insertSQL        string
-	insertName       string
-	cleanUntilCopied atomic.Int32
+// tablePlan is how one lane's points are written.
+type tablePlan struct {
+	encoder    encoder
+	copySQL    string
+	insertSQL  string
+	insertName string
+
+	// copyCooldown is how many more batches without a duplicate are inserted
+	// before the next is copied.
+	copyCooldown atomic.Int32
 }
 
 // Result says what became of points that were written.
@@ -52,24 +54,31 @@ func (r *Result) add(other Result) {
 	r.Rejected += other.Rejected
 }
 
+// Observer is told the outcome of each Write: the points that the database was
+// given, without the duplicates among them, what became of them, and Write's
+// error. It is called from the goroutine that writes and must not keep points.
+type Observer func(points *lane.Points, result Result, took time.Duration, err error)
+
 const (
 	// copyMin is the fewest points for which COPY pays: below it a single
 	// INSERT is as fast and never has to be done again.
 	copyMin = 100
 
-	// insertsAfterDuplicate is how many batches without a duplicate a lane
-	// has to see, after one with some, before it is copied into again. A copy
-	// that meets a duplicate is work for nothing.
+	// insertsAfterDuplicate is where the cooldown starts after a batch with
+	// duplicates. A copy that meets a duplicate is work for nothing.
 	insertsAfterDuplicate = 8
 )
 
-// NewWriter returns a writer of at most maxPoints points a transaction, which
-// tells recorder what it wrote.
-func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, recorder *metrics.Recorder) *Writer {
-	w := &Writer{pool: pool, recorder: recorder, maxPoints: maxPoints, tables: make(map[string]*table)}
+// NewWriter returns a writer of at most maxPoints points a transaction. A nil
+// observer is not told.
+func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, observe Observer) *Writer {
+	if observe == nil {
+		observe = func(*lane.Points, Result, time.Duration, error) {}
+	}
+	w := &Writer{pool: pool, observe: observe, maxPoints: maxPoints, tables: make(map[string]*tablePlan)}
 	w.buffers.New = func() any { return new([]byte) }
 	for _, l := range lanes {
-		w.tables[l.Name] = &table{
+		w.tables[l.Name] = &tablePlan{
 			encoder:    newEncoder(l),
 			copySQL:    copyStatement(l),
 			insertSQL:  insertStatement(l),
@@ -87,18 +96,19 @@ func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, recorder *
 // those. When it returns an error some points may be committed and some not;
 // writing all of them again is safe.
 func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
-	begun := time.Now()
+	start := time.Now()
 	result := Result{Duplicates: orderByKey(points)}
 	for from := 0; from < points.Len(); from += w.maxPoints {
 		part := points.Slice(from, min(from+w.maxPoints, points.Len()))
 		written, err := w.writeOrSplit(ctx, part, taskID)
 		result.add(written)
 		if err != nil {
-			w.recorder.WriteFailed(points.Lane)
-			return result, fmt.Errorf("write %d points to %s: %w", points.Len(), points.Lane.Table, err)
+			err = fmt.Errorf("write %d points to %s: %w", points.Len(), points.Lane.Table, err)
+			w.observe(points, result, time.Since(start), err)
+			return result, err
 		}
 	}
-	w.recorder.Written(points, result.Inserted, result.Duplicates, result.Rejected, time.Since(begun))
+	w.observe(points, result, time.Since(start), nil)
 	return result, nil
 }
 
@@ -106,7 +116,7 @@ func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) 
 // for what one of them holds, it halves the list until that one stands alone.
 func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
 	result, err := w.writeTransaction(ctx, points)
-	refusal := Refusal(err)
+	refusal := asDataError(err)
 	switch {
 	case refusal == nil:
 		return result, err
@@ -130,10 +140,10 @@ func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, taskID s
 // already, or duplicates were seen lately, it inserts them instead.
 func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points) (Result, error) {
 	t := w.tables[points.Lane.Name]
-	if points.Len() < copyMin || t.cleanUntilCopied.Load() > 0 {
+	if points.Len() < copyMin || t.copyCooldown.Load() > 0 {
 		return w.Insert(ctx, points)
 	}
-	err := w.copy(ctx, t, points)
+	err := w.copyIn(ctx, t, points)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == pgerrcode.UniqueViolation {
 		return w.Insert(ctx, points)
@@ -176,11 +186,11 @@ func (w *Writer) Insert(ctx context.Context, points *lane.Points) (Result, error
 	}
 	result := Result{Inserted: int(tag.RowsAffected())}
 	result.Duplicates = points.Len() - result.Inserted
-	t.remember(result)
+	t.updateCopyCooldown(result)
 	return result, nil
 }
 
-func (t *table) execInsert(ctx context.Context, conn *pgx.Conn, parameters [][]byte) (pgconn.CommandTag, error) {
+func (t *tablePlan) execInsert(ctx context.Context, conn *pgx.Conn, parameters [][]byte) (pgconn.CommandTag, error) {
 	// The connection knows the statement's name after the first time.
 	if _, err := conn.Prepare(ctx, t.insertName, t.insertSQL); err != nil {
 		return pgconn.CommandTag{}, err
@@ -190,13 +200,14 @@ func (t *table) execInsert(ctx context.Context, conn *pgx.Conn, parameters [][]b
 	return read.CommandTag, read.Err
 }
 
-// remember notes whether duplicates come in on this table at present.
-func (t *table) remember(result Result) {
+// updateCopyCooldown starts the cooldown after a batch with duplicates, and
+// counts it down after one without.
+func (t *tablePlan) updateCopyCooldown(result Result) {
 	if result.Duplicates > 0 {
-		t.cleanUntilCopied.Store(insertsAfterDuplicate)
+		t.copyCooldown.Store(insertsAfterDuplicate)
 		return
 	}
-	if left := t.cleanUntilCopied.Load(); left > 0 {
-		t.cleanUntilCopied.CompareAndSwap(left, left-1)
+	if left := t.copyCooldown.Load(); left > 0 {
+		t.copyCooldown.CompareAndSwap(left, left-1)
 	}
 }

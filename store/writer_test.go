@@ -229,7 +229,7 @@ func TestFailuresThatMayPassAreReturnedAndRejectNothing(t *testing.T) {
 			w := newTestWriter(openPool(t, servers.Database(t)), lanes)
 			result, err := w.Write(t.Context(), flight(l, 1, 0, n), "")
 			require.ErrorContains(t, err, "live_track_points")
-			assert.Nil(t, Refusal(err))
+			assert.Nil(t, asDataError(err))
 			assert.Zero(t, result)
 		})
 		t.Run(fmt.Sprint(n, " points for a caller who has gone"), func(t *testing.T) {
@@ -239,7 +239,7 @@ func TestFailuresThatMayPassAreReturnedAndRejectNothing(t *testing.T) {
 			cancel()
 			_, err := newTestWriter(pool, lanes).Write(ctx, flight(l, 1, 0, n), "")
 			require.ErrorIs(t, err, context.Canceled)
-			assert.Nil(t, Refusal(err))
+			assert.Nil(t, asDataError(err))
 			assert.Zero(t, countRows(t, pool, "rejected_points"))
 		})
 	}
@@ -258,7 +258,7 @@ func TestFailuresThatMayPassAreReturnedAndRejectNothing(t *testing.T) {
 		for _, n := range []int{10, 500} {
 			_, err = w.Write(t.Context(), flight(l, 2, 0, n), "")
 			require.Error(t, err)
-			assert.Nil(t, Refusal(err))
+			assert.Nil(t, asDataError(err))
 		}
 		require.NoError(t, postgres.Restart(t.Context()))
 		for _, n := range []int{10, 500} {

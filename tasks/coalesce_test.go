@@ -15,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/lane"
-	"tracklane/internal/metrics"
 	"tracklane/migrations"
 	"tracklane/store"
 )
@@ -44,7 +43,7 @@ func startWorker(t *testing.T, connections *Connections, pool *pgxpool.Pool) {
 		weights[l.Name] = l.Weight
 	}
 	worker := NewWorker(connections, lanes,
-		store.NewWriter(pool, lanes, testBatching.MaxPoints, metrics.New(lanes, "test")),
+		store.NewWriter(pool, lanes, testBatching.MaxPoints, nil),
 		WorkerOptions{Concurrency: 4, Weights: weights, Batching: testBatching, ShutdownTimeout: 10 * time.Second},
 		slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())

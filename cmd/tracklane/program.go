@@ -118,7 +118,7 @@ func (p *program) run(ctx context.Context) error {
 		GracePeriod: p.config.GroupGracePeriod, MaxDelay: p.config.GroupMaxDelay,
 	}
 	recorder := metrics.New(p.lanes, version)
-	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, recorder)
+	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder))
 	running.Go(func() { recorder.Publish(background, p.connections.Inspect, processID()) })
 	handled := handlers.Parts{
 		Lanes: p.lanes, Writer: writer, Recorder: recorder, Logger: p.logger,
@@ -236,6 +236,17 @@ func (p *program) weights() map[string]int {
 		weights[l.Name] = p.config.Lanes[l.Name].Weight
 	}
 	return weights
+}
+
+// observeWrites counts what a writer did.
+func observeWrites(recorder *metrics.Recorder) store.Observer {
+	return func(points *lane.Points, result store.Result, took time.Duration, err error) {
+		if err != nil {
+			recorder.WriteFailed(points.Lane)
+			return
+		}
+		recorder.Written(points, result.Inserted, result.Duplicates, result.Rejected, took)
+	}
 }
 
 // processID tells this process from the others that share its Redis.

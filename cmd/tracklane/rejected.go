@@ -16,7 +16,6 @@ import (
 
 	"tracklane/internal/config"
 	"tracklane/internal/lane"
-	"tracklane/internal/metrics"
 	"tracklane/store"
 	"tracklane/tasks"
 )
@@ -70,7 +69,7 @@ func withRejects(work func(context.Context, *rejects, *cobra.Command, []string) 
 			connections: tasks.Connect(*redis, settings.Redis.MaxConnections),
 		}
 		defer func() { err = errors.Join(err, r.connections.Close()) }()
-		r.writer = store.NewWriter(pool, r.lanes, settings.BatchMaxPoints, metrics.New(r.lanes, version))
+		r.writer = store.NewWriter(pool, r.lanes, settings.BatchMaxPoints, nil)
 		r.inspector = tasks.NewInspector(r.connections, r.lanes)
 		return work(c.Context(), r, c, arguments)
 	}

@@ -21,7 +21,6 @@ import (
 
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
-	"tracklane/internal/metrics"
 	"tracklane/migrations"
 	"tracklane/store"
 )
@@ -168,7 +167,7 @@ func newStoring(t *testing.T) *storing {
 	require.NoError(t, err)
 	t.Cleanup(s.pool.Close)
 	lanes := lane.All(lane.Options{FlymasterSecret: secret})
-	writer := store.NewWriter(s.pool, lanes, 1000, metrics.New(lanes, "test"))
+	writer := store.NewWriter(s.pool, lanes, 1000, nil)
 	mux := http.NewServeMux()
 	for _, l := range lanes {
 		mux.HandleFunc("POST /"+l.Name, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, l, writer) })

@@ -13,7 +13,6 @@ import (
 
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
-	"tracklane/internal/metrics"
 	"tracklane/migrations"
 	"tracklane/store"
 )
@@ -41,7 +40,7 @@ func storedTraffic(t *testing.T) *verifier {
 		lanes[l.Name] = l
 	}
 	const maxPoints = 1000
-	writer := store.NewWriter(pool, all, maxPoints, metrics.New(all, "test"))
+	writer := store.NewWriter(pool, all, maxPoints, nil)
 	l := newLedger(makeStreams(), time.Now())
 	for i, s := range l.streams {
 		for number := range 3 {

@@ -8,12 +8,12 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Refusal returns the database's error when it refused a statement for the
+// asDataError returns the database's error when it refused a statement for the
 // data in it: SQLSTATE class 22 (data exception) or 23 (integrity constraint
 // violation) but for a duplicate key. Writing the same data again cannot
 // succeed. It returns nil for every other error, such as a connection that
 // broke or a table that is not there yet, which may pass.
-func Refusal(err error) *pgconn.PgError {
+func asDataError(err error) *pgconn.PgError {
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code == pgerrcode.UniqueViolation {
 		return nil
