@@ -178,8 +178,8 @@ func TestOnlyErrorsThatTheDataIsToBlameForAreRefusals(t *testing.T) {
 		"57P01": false, // admin shutdown
 	} {
 		err := fmt.Errorf("insert: %w", &pgconn.PgError{Code: code})
-		assert.Equal(t, refused, Refusal(err) != nil, code)
+		assert.Equal(t, refused, asDataError(err) != nil, code)
 	}
-	assert.Nil(t, Refusal(errors.New("connection reset by peer")))
-	assert.Nil(t, Refusal(nil))
+	assert.Nil(t, asDataError(errors.New("connection reset by peer")))
+	assert.Nil(t, asDataError(nil))
 }
