@@ -45,14 +45,14 @@ func TestRequestsAreCutAsEvenlyAsCanBe(t *testing.T) {
 	for points, want := range map[int][]int{
 		500: {500}, 1000: {1000}, 1001: {501, 500}, 1999: {1000, 999}, 2001: {667, 667, 667}, 2500: {834, 833, 833},
 	} {
-		assert.Equal(t, want, cut(points, 1000), "%d points", points)
+		assert.Equal(t, want, splitEvenly(points, 1000), "%d points", points)
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		least := rapid.IntRange(1, 1000).Draw(t, "min")
 		most := rapid.IntRange(2*least-1, 3000).Draw(t, "max")
 		points := rapid.IntRange(least, 100_000).Draw(t, "points")
 		total := 0
-		sizes := cut(points, most)
+		sizes := splitEvenly(points, most)
 		for _, size := range sizes {
 			total += size
 			require.GreaterOrEqual(t, size, least)
@@ -63,18 +63,18 @@ func TestRequestsAreCutAsEvenlyAsCanBe(t *testing.T) {
 	})
 }
 
-func TestACrowdIsCutIntoBatches(t *testing.T) {
+func TestPendingBatch_Split(t *testing.T) {
 	limits := Batching{MinPoints: 500, MaxPoints: 1000}
 	rapid.Check(t, func(t *rapid.T) {
 		largest := rapid.SampledFrom([]int{1, 10, 100, 499}).Draw(t, "largest")
 		sizes := rapid.SliceOfN(rapid.IntRange(1, largest), 1, 200).Draw(t, "sizes")
-		c := &crowd{}
+		c := &pendingBatch{}
 		for _, size := range sizes {
 			c.requests = append(c.requests, request{points: size})
 			c.points += size
 		}
 		small, again := 0, []request(nil)
-		parts := c.cut(limits)
+		parts := c.split(limits)
 		for _, part := range parts {
 			points := 0
 			for _, r := range part {
@@ -117,11 +117,11 @@ func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 	server, connections := startRedis(t)
 	e, l := newTestEnqueuer(connections, 5*time.Second)
 	waits := func(points int, writing bool) func() bool {
-		d := e.doors[l.Name]
+		d := e.batchers[l.Name]
 		return func() bool {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			return d.writing == writing && (d.waiting == nil && points == 0 || d.waiting != nil && d.waiting.points == points)
+			return d.flushing == writing && (d.pending == nil && points == 0 || d.pending != nil && d.pending.points == points)
 		}
 	}
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1))) // the first one loads a script
@@ -181,10 +181,10 @@ func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
 }
 
 func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
-	p := &pressure{maxPoints: 1000, logger: slog.New(slog.DiscardHandler)}
+	p := &backpressure{maxPoints: 1000, logger: slog.New(slog.DiscardHandler)}
 	allowed := func() (names []string) {
 		for _, l := range lane.All(lane.Options{}) {
-			if p.allows(l) {
+			if p.admit(l) {
 				names = append(names, l.Name)
 			}
 		}
@@ -193,9 +193,9 @@ func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
 	assert.Equal(t, []string{"live", "upload", "scoring", "flymaster"}, allowed())
 	p.waiting.Store(800)
 	assert.Equal(t, []string{"live", "upload", "scoring"}, allowed())
-	p.added(100)
+	p.recordEnqueued(100)
 	assert.Equal(t, []string{"live"}, allowed())
-	p.added(100)
+	p.recordEnqueued(100)
 	assert.Empty(t, allowed())
 	p.waiting.Store(0)
 	p.memory.Store(800)
@@ -275,9 +275,9 @@ func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 	running.Go(func() { e.Run(ctx) })
 	t.Cleanup(func() { stop(); running.Wait() })
 	require.Eventually(t, func() bool {
-		e.recent.mu.Lock()
-		defer e.recent.mu.Unlock()
-		return e.recent.runID != ""
+		e.replay.mu.Lock()
+		defer e.replay.mu.Unlock()
+		return e.replay.runID != ""
 	}, 5*time.Second, 10*time.Millisecond)
 
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 3)))
@@ -292,15 +292,15 @@ func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 }
 
 func TestCopiesOfWhatWasAcknowledgedAreBounded(t *testing.T) {
-	r := &recent{logger: slog.New(slog.DiscardHandler)}
+	r := &replayBuffer{logger: slog.New(slog.DiscardHandler)}
 	l := lane.All(lane.Options{})[0]
 	for range 100 {
 		r.add(l, make([]byte, 1<<20))
 	}
 	assert.Len(t, r.entries, 16)
-	r.seen(t.Context(), "first", time.Now())
+	r.observeRunID(t.Context(), "first", time.Now())
 	assert.Len(t, r.entries, 16, "Redis may not have written them yet")
-	r.seen(t.Context(), "first", time.Now().Add(recentAge+time.Second))
+	r.observeRunID(t.Context(), "first", time.Now().Add(replayAge+time.Second))
 	assert.Empty(t, r.entries)
 	assert.Zero(t, r.bytes)
 }

@@ -27,10 +27,10 @@ const (
 	// inspectTimeout keeps what operators look at within a second.
 	inspectTimeout = 700 * time.Millisecond
 
-	// errorPause is how long a worker's command that could not reach Redis
+	// errorBackoff is how long a worker's command that could not reach Redis
 	// takes at the least: asynq repeats such a command at once, and would keep
 	// a core busy while Redis is away.
-	errorPause = 250 * time.Millisecond
+	errorBackoff = 250 * time.Millisecond
 )
 
 // Connect makes the pools for the server that options name, of together about
@@ -51,7 +51,7 @@ func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 		return redis.NewUniversalClient(&own)
 	}
 	connections := &Connections{Enqueue: pool(forceTimeout), Work: pool(workTimeout), Inspect: pool(inspectTimeout)}
-	connections.Work.AddHook(pauseOnError{})
+	connections.Work.AddHook(backoffHook{})
 	return connections
 }
 
@@ -60,23 +60,23 @@ func (c *Connections) Close() error {
 	return errors.Join(c.Enqueue.Close(), c.Work.Close(), c.Inspect.Close())
 }
 
-// pauseOnError makes each command that could not reach Redis take errorPause.
-type pauseOnError struct{}
+// backoffHook makes each command that could not reach Redis take errorBackoff.
+type backoffHook struct{}
 
-func (pauseOnError) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (backoffHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (pauseOnError) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (backoffHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
 
-func (pauseOnError) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (backoffHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, command redis.Cmder) error {
 		err := next(ctx, command)
-		var answer redis.Error
-		if err == nil || errors.As(err, &answer) && !unready(answer) {
+		var redisErr redis.Error
+		if err == nil || errors.As(err, &redisErr) && !isTransient(redisErr) {
 			return err
 		}
-		pause := time.NewTimer(errorPause)
+		pause := time.NewTimer(errorBackoff)
 		defer pause.Stop()
 		select {
 		case <-pause.C:
@@ -86,10 +86,10 @@ func (pauseOnError) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// unready tells whether Redis answers that it cannot work at present.
-func unready(answer redis.Error) bool {
+// isTransient reports whether Redis answers that it cannot work at present.
+func isTransient(redisErr redis.Error) bool {
 	for _, prefix := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF"} {
-		if redis.HasErrorPrefix(answer, prefix) {
+		if redis.HasErrorPrefix(redisErr, prefix) {
 			return true
 		}
 	}

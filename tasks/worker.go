@@ -33,7 +33,7 @@ type Worker struct {
 	inspector *Inspector
 	lanes     map[string]*lane.Lane
 	options   WorkerOptions
-	handler   *handler
+	handler   *taskHandler
 	logger    *slog.Logger
 }
 
@@ -48,7 +48,7 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, writer *store.Write
 		inspector: NewInspector(connections, lanes),
 		lanes:     byName,
 		options:   options,
-		handler:   &handler{lanes: byName, writer: writer, logger: logger},
+		handler:   &taskHandler{lanes: byName, writer: writer, logger: logger},
 		logger:    logger,
 	}
 }
@@ -110,8 +110,8 @@ func (w *Worker) Run(ctx context.Context) {
 
 	var background sync.WaitGroup
 	background.Go(func() { w.maintain(ctx) })
-	relief := &reliever{inspector: w.inspector, handler: w.handler, logger: w.logger}
-	background.Go(func() { relief.run(ctx) })
+	drainer := &drainer{inspector: w.inspector, handler: w.handler, logger: w.logger}
+	background.Go(func() { drainer.run(ctx) })
 	<-ctx.Done()
 	stop()
 	server.Shutdown()

@@ -9,11 +9,11 @@ import (
 	"tracklane/internal/lane"
 )
 
-// pressure tells when Redis holds as many points as it may. It looks once a
+// backpressure tells when Redis holds as many points as it may. It looks once a
 // second and counts in between what this process adds.
-type pressure struct {
+type backpressure struct {
 	inspector *Inspector
-	recent    *recent // hears of each look
+	replay    *replayBuffer // hears of each look
 	maxPoints int
 	logger    *slog.Logger
 
@@ -23,23 +23,23 @@ type pressure struct {
 }
 
 const (
-	// pressureInterval is how often Redis is looked at.
-	pressureInterval = time.Second
+	// refreshInterval is how often Redis is looked at.
+	refreshInterval = time.Second
 
 	// maxMemory is the share of Redis's maxmemory, in thousandths, that points
 	// may fill. The workers need the rest: at maxmemory Redis does not let them
 	// take tasks off the queues either.
 	maxMemory = 850
 
-	// reserved is the share of both bounds, in thousandths, that each step of
+	// headroomPerPriority is the share of both bounds, in thousandths, that each step of
 	// priority keeps free for the one above it.
-	reserved = 100
+	headroomPerPriority = 100
 )
 
-// allows tells whether a lane's next points may go to Redis. The most urgent
+// admit tells whether a lane's next points may go to Redis. The most urgent
 // lane is the last to be refused.
-func (p *pressure) allows(l *lane.Lane) bool {
-	share := int64(1000 - reserved*(l.Priority-1))
+func (p *backpressure) admit(l *lane.Lane) bool {
+	share := int64(1000 - headroomPerPriority*(l.Priority-1))
 	ok := p.waiting.Load() < int64(p.maxPoints)*share/1000 && p.memory.Load() < maxMemory*share/1000
 	if !ok && !p.full.Swap(true) {
 		p.logger.Warn("Redis holds as many points as it may; new ones go straight to the database",
@@ -48,15 +48,15 @@ func (p *pressure) allows(l *lane.Lane) bool {
 	return ok
 }
 
-// added counts points that this process put into Redis.
-func (p *pressure) added(points int) { p.waiting.Add(int64(points)) }
+// recordEnqueued counts points that this process put into Redis.
+func (p *backpressure) recordEnqueued(points int) { p.waiting.Add(int64(points)) }
 
 // run looks at Redis until ctx ends.
-func (p *pressure) run(ctx context.Context) {
-	ticker := time.NewTicker(pressureInterval)
+func (p *backpressure) run(ctx context.Context) {
+	ticker := time.NewTicker(refreshInterval)
 	defer ticker.Stop()
 	for {
-		p.look(ctx)
+		p.refresh(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -65,15 +65,15 @@ func (p *pressure) run(ctx context.Context) {
 	}
 }
 
-// look reads both figures. While Redis cannot be asked they stay: the breaker
+// refresh reads both figures. While Redis cannot be asked they stay: the breaker
 // decides then.
-func (p *pressure) look(ctx context.Context) {
+func (p *backpressure) refresh(ctx context.Context) {
 	asked := time.Now()
 	redis := p.inspector.Redis(ctx)
 	if !redis.Connected {
 		return
 	}
-	p.recent.seen(ctx, redis.RunID, asked)
+	p.replay.observeRunID(ctx, redis.RunID, asked)
 	memory := int64(0)
 	if redis.MaxMemory > 0 {
 		memory = redis.UsedMemory * 1000 / redis.MaxMemory
@@ -92,7 +92,7 @@ func (p *pressure) look(ctx context.Context) {
 		total += waiting.Points
 	}
 	p.waiting.Store(int64(total))
-	lowest := int64(1000 - reserved*(len(p.inspector.lanes)-1))
+	lowest := int64(1000 - headroomPerPriority*(len(p.inspector.lanes)-1))
 	if int64(total) < int64(p.maxPoints)*lowest/1000 && memory < maxMemory*lowest/1000 && p.full.Swap(false) {
 		p.logger.Info("Redis takes points of every lane again")
 	}

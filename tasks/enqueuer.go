@@ -39,14 +39,14 @@ func taskOptions() []asynq.Option {
 // Enqueuer puts points into the lanes' queues. Any number of goroutines may
 // use one at the same time.
 type Enqueuer struct {
-	client   *asynq.Client
-	breaker  *breaker
-	pressure *pressure
-	recent   *recent
-	batching Batching
-	timeout  time.Duration
-	logger   *slog.Logger
-	doors    map[string]*door
+	client       *asynq.Client
+	breaker      *breaker
+	backpressure *backpressure
+	replay       *replayBuffer
+	batching     Batching
+	timeout      time.Duration
+	logger       *slog.Logger
+	batchers     map[string]*batcher
 }
 
 // EnqueuerOptions says how an enqueuer works.
@@ -65,18 +65,18 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerO
 	e := &Enqueuer{
 		client:  asynq.NewClientFromRedisClient(connections.Enqueue),
 		breaker: newBreaker(connections.Enqueue, options.Timeout, logger),
-		pressure: &pressure{
+		backpressure: &backpressure{
 			inspector: NewInspector(connections, lanes), maxPoints: options.MaxWaitingPoints, logger: logger,
 		},
 		batching: options.Batching,
 		timeout:  options.Timeout,
 		logger:   logger,
-		doors:    make(map[string]*door),
+		batchers: make(map[string]*batcher),
 	}
-	e.recent = &recent{enqueuer: e, logger: logger}
-	e.pressure.recent = e.recent
+	e.replay = &replayBuffer{enqueuer: e, logger: logger}
+	e.backpressure.replay = e.replay
 	for _, l := range lanes {
-		e.doors[l.Name] = newDoor(e, l)
+		e.batchers[l.Name] = newBatcher(e, l)
 	}
 	return e
 }
@@ -86,7 +86,7 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerO
 func (e *Enqueuer) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { e.breaker.run(ctx) })
-	parts.Go(func() { e.pressure.run(ctx) })
+	parts.Go(func() { e.backpressure.run(ctx) })
 	parts.Wait()
 }
 
@@ -98,16 +98,16 @@ func (e *Enqueuer) Available() bool { return e.breaker.closed() }
 // an error when it did not take the points within the timeout; some or all of
 // them may be queued even so, and writing them again is harmless.
 func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
-	if !e.breaker.closed() || !e.pressure.allows(points.Lane) {
+	if !e.breaker.closed() || !e.backpressure.admit(points.Lane) {
 		return ErrUnavailable
 	}
-	e.pressure.added(points.Len())
+	e.backpressure.recordEnqueued(points.Len())
 	if points.Len() < e.batching.MinPoints {
-		return e.doors[points.Lane.Name].pass(Encode(nil, points), points.Len())
+		return e.batchers[points.Lane.Name].submit(Encode(nil, points), points.Len())
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
 	defer cancel()
-	return e.write(func() error { return e.enqueueCut(ctx, points) })
+	return e.write(func() error { return e.enqueueSplit(ctx, points) })
 }
 
 // forceTimeout is how long Redis has to acknowledge points that PostgreSQL did
@@ -120,13 +120,13 @@ const forceTimeout = time.Second
 // ErrUnavailable when Redis is full, and otherwise the error of the write, after
 // which some of the points may be queued.
 func (e *Enqueuer) EnqueueBypassingBreaker(ctx context.Context, points *lane.Points) error {
-	if !e.pressure.allows(points.Lane) {
+	if !e.backpressure.admit(points.Lane) {
 		return ErrUnavailable
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forceTimeout)
 	defer cancel()
 	if points.Len() >= e.batching.MinPoints {
-		return e.enqueueCut(ctx, points)
+		return e.enqueueSplit(ctx, points)
 	}
 	return e.enqueuePayload(ctx, points.Lane, Encode(nil, points), points.Len())
 }
@@ -140,10 +140,10 @@ func (e *Enqueuer) write(write func() error) error {
 	return err
 }
 
-// enqueueCut enqueues the points of a large request as batch tasks.
-func (e *Enqueuer) enqueueCut(ctx context.Context, points *lane.Points) error {
+// enqueueSplit enqueues the points of a large request as batch tasks.
+func (e *Enqueuer) enqueueSplit(ctx context.Context, points *lane.Points) error {
 	from := 0
-	for _, size := range cut(points.Len(), e.batching.MaxPoints) {
+	for _, size := range splitEvenly(points.Len(), e.batching.MaxPoints) {
 		part := points.Slice(from, from+size)
 		if err := e.enqueueBatch(ctx, points.Lane, Encode(nil, part)); err != nil {
 			return err
@@ -159,7 +159,7 @@ func (e *Enqueuer) enqueuePayload(ctx context.Context, l *lane.Lane, payload []b
 	if points >= e.batching.MinPoints {
 		return e.enqueueBatch(ctx, l, payload)
 	}
-	return e.enqueueSmall(ctx, l, e.doors[l.Name].groups.next(points, time.Now()), payload)
+	return e.enqueueSmall(ctx, l, e.batchers[l.Name].groups.next(points, time.Now()), payload)
 }
 
 func (e *Enqueuer) enqueueBatch(ctx context.Context, l *lane.Lane, payload []byte) error {
@@ -167,7 +167,7 @@ func (e *Enqueuer) enqueueBatch(ctx context.Context, l *lane.Lane, payload []byt
 	if _, err := e.client.EnqueueContext(ctx, task, asynq.Queue(l.Name)); err != nil {
 		return fmt.Errorf("enqueue a batch of the lane %s: %w", l.Name, err)
 	}
-	e.recent.add(l, payload)
+	e.replay.add(l, payload)
 	return nil
 }
 
@@ -176,12 +176,12 @@ func (e *Enqueuer) enqueueSmall(ctx context.Context, l *lane.Lane, group string,
 	if _, err := e.client.EnqueueContext(ctx, task, asynq.Queue(l.Name), asynq.Group(group)); err != nil {
 		return fmt.Errorf("enqueue points of the lane %s: %w", l.Name, err)
 	}
-	e.recent.add(l, payload)
+	e.replay.add(l, payload)
 	return nil
 }
 
-// again enqueues a payload that Redis acknowledged before and may have lost.
-func (e *Enqueuer) again(ctx context.Context, l *lane.Lane, payload []byte) error {
+// requeue enqueues a payload that Redis acknowledged before and may have lost.
+func (e *Enqueuer) requeue(ctx context.Context, l *lane.Lane, payload []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
 	defer cancel()
 	points, err := Count(payload)
@@ -191,9 +191,9 @@ func (e *Enqueuer) again(ctx context.Context, l *lane.Lane, payload []byte) erro
 	return e.enqueuePayload(ctx, l, payload, points)
 }
 
-// cut divides points into as few parts of at most limit as can be, as even as
+// splitEvenly divides points into as few parts of at most limit as can be, as even as
 // can be: 1,001 points with a limit of 1,000 are 501 and 500.
-func cut(points, limit int) []int {
+func splitEvenly(points, limit int) []int {
 	parts := (points + limit - 1) / limit
 	sizes := make([]int, parts)
 	for i := range sizes {

@@ -15,9 +15,9 @@ import (
 	"tracklane/store"
 )
 
-// handler writes the points of one task. It serves tasks of both kinds: an
+// taskHandler writes the points of one task. It serves tasks of both kinds: an
 // operator may run a task of a group on its own.
-type handler struct {
+type taskHandler struct {
 	lanes    map[string]*lane.Lane
 	writer   *store.Writer
 	stopping <-chan struct{} // closed when the worker is to stop
@@ -29,22 +29,22 @@ type handler struct {
 var errStopping = errors.New("the worker is stopping")
 
 const (
-	// patience is how long a task stays with its worker while the database is
+	// inPlaceRetryWindow is how long a task stays with its worker while the database is
 	// away. Its worker meanwhile takes no other, so the queues are not spun
 	// through for nothing.
-	patience = 15 * time.Second
+	inPlaceRetryWindow = 15 * time.Second
 
 	// writeTimeout bounds one write, so that a silent database cannot hold a
 	// worker for good.
 	writeTimeout = 30 * time.Second
 
-	firstPause = 100 * time.Millisecond
-	maxPause   = 2 * time.Second
+	initialBackoff = 100 * time.Millisecond
+	maxBackoff     = 2 * time.Second
 )
 
 // ProcessTask implements asynq.Handler. It returns nil when each point of the
 // task is in its table or in rejected_points.
-func (h *handler) ProcessTask(ctx context.Context, task *asynq.Task) error {
+func (h *taskHandler) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
 	name, _, _ := strings.Cut(task.Type(), ":")
 	l := h.lanes[name]
@@ -57,19 +57,19 @@ func (h *handler) ProcessTask(ctx context.Context, task *asynq.Task) error {
 }
 
 // write writes the points of a task, or keeps a payload that holds none.
-func (h *handler) write(ctx context.Context, l *lane.Lane, taskID string, payload []byte) error {
+func (h *taskHandler) write(ctx context.Context, l *lane.Lane, taskID string, payload []byte) error {
 	begun := time.Now()
 	logger := h.logger.With("lane", l.Name, "task_id", taskID)
 	points, err := Decode(l, payload)
 	if err != nil {
 		logger.Error("a payload cannot be read; it is kept in rejected_points", "bytes", len(payload), "error", err)
-		return h.persist(ctx, logger, 0, func(ctx context.Context) error {
+		return h.writeWithRetry(ctx, logger, 0, func(ctx context.Context) error {
 			return h.writer.RejectPayload(ctx, l, payload, err, taskID)
 		})
 	}
 	size := points.Len()
 	var result store.Result
-	err = h.persist(ctx, logger, size, func(ctx context.Context) (err error) {
+	err = h.writeWithRetry(ctx, logger, size, func(ctx context.Context) (err error) {
 		result, err = h.writer.Write(ctx, points, taskID)
 		return err
 	})
@@ -87,19 +87,19 @@ func (h *handler) write(ctx context.Context, l *lane.Lane, taskID string, payloa
 	return nil
 }
 
-// persist repeats write until it succeeds, patience is at an end, or the worker
+// writeWithRetry repeats write until it succeeds, inPlaceRetryWindow is at an end, or the worker
 // is to stop. It logs a failure.
-func (h *handler) persist(ctx context.Context, logger *slog.Logger, points int, write func(context.Context) error) error {
-	err := h.repeat(ctx, write)
+func (h *taskHandler) writeWithRetry(ctx context.Context, logger *slog.Logger, points int, write func(context.Context) error) error {
+	err := h.retry(ctx, write)
 	if err != nil {
 		logger.Error("a batch was not written and will be tried again", "points", points, "error", err)
 	}
 	return err
 }
 
-func (h *handler) repeat(ctx context.Context, write func(context.Context) error) error {
-	giveUp := time.Now().Add(patience)
-	for pause := firstPause; ; pause = min(2*pause, maxPause) {
+func (h *taskHandler) retry(ctx context.Context, write func(context.Context) error) error {
+	giveUp := time.Now().Add(inPlaceRetryWindow)
+	for pause := initialBackoff; ; pause = min(2*pause, maxBackoff) {
 		err := writeOnce(ctx, write)
 		if err == nil || time.Now().After(giveUp) || ctx.Err() != nil {
 			return err
