@@ -63,7 +63,7 @@ var (
 // track makes up points of one flight or device, a second apart.
 func track(l *lane.Lane, flight lane.Field, points int) *lane.Points {
 	made := lane.NewPoints(l, points)
-	fields := make([]lane.Field, len(l.Track))
+	fields := make([]lane.Field, len(l.TrackColumns))
 	for i := range fields {
 		fields[i].Null = true
 	}
@@ -78,7 +78,7 @@ func track(l *lane.Lane, flight lane.Field, points int) *lane.Points {
 
 // flightOf is a flight that fits the lane's first column.
 func flightOf(l *lane.Lane) lane.Field {
-	switch l.Track[0].Kind {
+	switch l.TrackColumns[0].Kind {
 	case lane.BigInt:
 		return lane.BigIntField(4711)
 	case lane.UUID:
@@ -180,7 +180,7 @@ func TestATaskOfAGroupReadsAsJSONOnEachLane(t *testing.T) {
 		var point map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal([]byte(want), &point))
 		assert.JSONEq(t, `{"lane":"`+name+`","points":1,
-			"flights":{"count":1,"first":[`+string(point[l.Track[0].Name])+`]},
+			"flights":{"count":1,"first":[`+string(point[l.TrackColumns[0].Name])+`]},
 			"first":"2026-07-14T11:00:00Z","last":"2026-07-14T11:00:00Z","received_at":"2026-07-14T12:00:00Z",
 			"first_points":[`+want+`]}`, waiting[0].Payload)
 	}

@@ -113,20 +113,20 @@ func describePoints(points *lane.Points) (*description, error) {
 		return d, nil
 	}
 	for row := range min(points.Len(), maxFirstPoints) {
-		d.FirstPoints = append(d.FirstPoints, points.AppendJSON(nil, row))
+		d.FirstPoints = append(d.FirstPoints, points.AppendPoint(nil, row))
 	}
 
 	first, last := points.Rows[0].Time, points.Rows[0].Time
-	received := points.Tracks[points.Rows[0].Track].ReceivedAt
+	received := points.Tracks[points.Rows[0].TrackIndex].ReceivedAt
 	seen := make(map[string]bool)
 	track := int32(-1)
 	for row := range points.Rows {
 		r := &points.Rows[row]
 		first, last = min(first, r.Time), max(last, r.Time)
-		if r.Track == track {
+		if r.TrackIndex == track {
 			continue
 		}
-		track = r.Track
+		track = r.TrackIndex
 		received = min(received, points.Tracks[track].ReceivedAt)
 		flight := points.Tracks[track].Fields[0].Value
 		if seen[flight] {
@@ -149,8 +149,8 @@ func describePoints(points *lane.Points) (*description, error) {
 // flightName returns the point's flight as it is in the point's own JSON.
 func flightName(points *lane.Points, row int) (json.RawMessage, error) {
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(points.AppendJSON(nil, row), &members); err != nil {
+	if err := json.Unmarshal(points.AppendPoint(nil, row), &members); err != nil {
 		return nil, fmt.Errorf("describe point %d: %w", row, err)
 	}
-	return members[points.Lane.Track[0].Name], nil
+	return members[points.Lane.TrackColumns[0].Name], nil
 }

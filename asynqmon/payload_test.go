@@ -67,7 +67,7 @@ func TestAPayloadThatCannotBeReadSaysSo(t *testing.T) {
 func TestATimeThatJSONCannotHoldMakesAPayloadUnreadable(t *testing.T) {
 	live := lane.All(lane.Options{})[0]
 	points := lane.NewPoints(live, 1)
-	points.AddTrack(lane.Track{Fields: make([]lane.Field, len(live.Track))})
+	points.AddTrack(lane.Track{Fields: make([]lane.Field, len(live.TrackColumns))})
 	points.Add(0, 1<<60, 1, 2) // in the year 38,505
 	text := newFormatter(lane.All(lane.Options{})).FormatPayload("live:batch", tasks.Encode(nil, points))
 	require.True(t, json.Valid([]byte(text)), text)
@@ -76,12 +76,12 @@ func TestATimeThatJSONCannotHoldMakesAPayloadUnreadable(t *testing.T) {
 
 func payloadOf(l *lane.Lane, count int) []byte {
 	points := lane.NewPoints(l, count)
-	points.AddTrack(lane.Track{Fields: make([]lane.Field, len(l.Track))})
+	points.AddTrack(lane.Track{Fields: make([]lane.Field, len(l.TrackColumns))})
 	for i := range count {
 		row := points.Add(0, int64(i)*1e6, 46.5, 7.25)
-		for value := range l.Values {
+		for value := range l.ValueColumns {
 			points.SetBits(row, value, 0)
-			if l.Values[value].Kind == lane.Text {
+			if l.ValueColumns[value].Kind == lane.Text {
 				points.SetText(row, value, "")
 			}
 		}

@@ -217,7 +217,7 @@ func TestTablesAreWhatTheLanesSay(t *testing.T) {
 		t.Run(l.Name, func(t *testing.T) {
 			require.Less(t, i, len(tables))
 			assert.Equal(t, l.Table, tables[i].table)
-			assert.Equal(t, l.Time, tables[i].timeColumn)
+			assert.Equal(t, l.TimeColumn, tables[i].timeColumn)
 			assert.Equal(t, l.Key()[0], tables[i].segmentBy)
 
 			var columns []string

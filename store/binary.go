@@ -30,7 +30,7 @@ func newEncoder(l *lane.Lane) encoder {
 	columns := l.Columns()
 	return encoder{
 		lane: l, columns: columns,
-		timeColumn: len(l.Track), firstValue: len(l.Track) + 3, receivedAt: len(columns) - 1,
+		timeColumn: len(l.TrackColumns), firstValue: len(l.TrackColumns) + 3, receivedAt: len(columns) - 1,
 	}
 }
 
@@ -65,7 +65,7 @@ func (e *encoder) appendCell(buffer []byte, points *lane.Points, row, column int
 	r := &points.Rows[row]
 	switch {
 	case column < e.timeColumn:
-		field := &points.Tracks[r.Track].Fields[column]
+		field := &points.Tracks[r.TrackIndex].Fields[column]
 		if field.Null {
 			return appendNull(buffer)
 		}
@@ -77,14 +77,14 @@ func (e *encoder) appendCell(buffer []byte, points *lane.Points, row, column int
 	case column == e.timeColumn+2:
 		return appendField8(buffer, r.LonBits())
 	case column == e.receivedAt:
-		return appendFieldTime(buffer, points.Tracks[r.Track].ReceivedAt)
+		return appendFieldTime(buffer, points.Tracks[r.TrackIndex].ReceivedAt)
 	}
 	value := column - e.firstValue
 	bits, ok := points.Bits(row, value)
 	if !ok {
 		return appendNull(buffer)
 	}
-	switch e.lane.Values[value].Kind {
+	switch e.lane.ValueColumns[value].Kind {
 	case lane.Text:
 		text, _ := points.Text(row, value)
 		return appendFieldText(buffer, text)

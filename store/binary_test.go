@@ -17,17 +17,17 @@ import (
 // bits and a time in UTC: so one is equal only to itself.
 func cell(points *lane.Points, row, column int) any {
 	l, r := points.Lane, &points.Rows[row]
-	track := &points.Tracks[r.Track]
-	value := column - len(l.Track) - 3
+	track := &points.Tracks[r.TrackIndex]
+	value := column - len(l.TrackColumns) - 3
 	switch {
-	case column < len(l.Track):
+	case column < len(l.TrackColumns):
 		field := track.Fields[column]
 		switch {
 		case field.Null:
 			return nil
-		case l.Track[column].Kind == lane.BigInt:
+		case l.TrackColumns[column].Kind == lane.BigInt:
 			return int64(binary.BigEndian.Uint64([]byte(field.Value)))
-		case l.Track[column].Kind == lane.UUID:
+		case l.TrackColumns[column].Kind == lane.UUID:
 			return uuid.UUID([]byte(field.Value))
 		}
 		return field.Value
@@ -37,14 +37,14 @@ func cell(points *lane.Points, row, column int) any {
 		return r.LatBits()
 	case value == -1:
 		return r.LonBits()
-	case value == len(l.Values):
+	case value == len(l.ValueColumns):
 		return lane.TimeOf(track.ReceivedAt)
 	}
 	bits, ok := points.Bits(row, value)
 	if !ok {
 		return nil
 	}
-	switch l.Values[value].Kind {
+	switch l.ValueColumns[value].Kind {
 	case lane.Text:
 		text, _ := points.Text(row, value)
 		return text
@@ -89,7 +89,7 @@ func TestEveryValueOfEveryLaneIsReadBackBitForBit(t *testing.T) {
 				points := everyValue(l, 500)
 				require.NoError(t, write(points))
 
-				rows, err := pool.Query(t.Context(), "SELECT "+columnList(l)+" FROM "+l.Table+" ORDER BY "+l.Time)
+				rows, err := pool.Query(t.Context(), "SELECT "+columnList(l)+" FROM "+l.Table+" ORDER BY "+l.TimeColumn)
 				require.NoError(t, err)
 				defer rows.Close()
 				row := 0
@@ -113,7 +113,7 @@ func BenchmarkEncode(b *testing.B) {
 	l := lane.All(lane.Options{})[0]
 	points := flight(l, 1, 0, 1000)
 	for row := range points.Rows {
-		for column := range l.Values {
+		for column := range l.ValueColumns {
 			points.SetFloat(row, column, float64(row))
 		}
 	}

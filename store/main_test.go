@@ -98,7 +98,7 @@ const firstTime = 1783958400_123_456
 // newTrack returns a track named after id, with a value in every field.
 func newTrack(l *lane.Lane, id int) lane.Track {
 	track := lane.Track{ReceivedAt: firstTime + 60_000_001, RequestID: "r"}
-	for _, c := range l.Track {
+	for _, c := range l.TrackColumns {
 		switch c.Kind {
 		case lane.BigInt:
 			track.Fields = append(track.Fields, lane.BigIntField(int64(id)))
@@ -119,7 +119,7 @@ func flight(l *lane.Lane, id, from, to int) *lane.Points {
 	track := points.AddTrack(newTrack(l, id))
 	for i := from; i < to; i++ {
 		row := points.Add(track, firstTime+int64(i)*1_000_000, 46.5+float64(i)*1e-4, 7.25)
-		for column, c := range l.Values {
+		for column, c := range l.ValueColumns {
 			if c.Required {
 				points.SetBits(row, column, 0)
 			}
@@ -153,7 +153,7 @@ func everyValue(l *lane.Lane, n int) *lane.Points {
 		if i%50 == 0 {
 			track := newTrack(l, i-n/2)
 			track.ReceivedAt = random.Int64N(4e15) - 2e15
-			for field, c := range l.Track {
+			for field, c := range l.TrackColumns {
 				switch {
 				case field > 0 && random.IntN(2) == 0:
 					track.Fields[field] = lane.Field{Null: true}
@@ -168,7 +168,7 @@ func everyValue(l *lane.Lane, n int) *lane.Points {
 		}
 		at := int64(i-n/2)*86_400_000_000*100 + random.Int64N(1_000_000)
 		row := points.Add(int32(len(points.Tracks)-1), at, float(), float())
-		for column, c := range l.Values {
+		for column, c := range l.ValueColumns {
 			if !c.Required && random.IntN(3) == 0 {
 				continue
 			}

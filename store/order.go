@@ -16,7 +16,7 @@ import (
 func orderByKey(points *lane.Points) (dropped int) {
 	rank := rankTracks(points.Tracks)
 	compareKeys := func(a, b *lane.Row) int {
-		if c := cmp.Compare(rank[a.Track], rank[b.Track]); c != 0 {
+		if c := cmp.Compare(rank[a.TrackIndex], rank[b.TrackIndex]); c != 0 {
 			return c
 		}
 		if c := cmp.Compare(a.Time, b.Time); c != 0 {
@@ -31,7 +31,7 @@ func orderByKey(points *lane.Points) (dropped int) {
 		if c := compareKeys(&a, &b); c != 0 {
 			return c
 		}
-		return cmp.Compare(a.Place(), b.Place())
+		return cmp.Compare(a.Seq(), b.Seq())
 	}
 	if !slices.IsSortedFunc(points.Rows, compare) {
 		slices.SortFunc(points.Rows, compare)

@@ -15,11 +15,11 @@ import (
 
 // rejectPoint keeps a point that the database refused.
 func (w *Writer) rejectPoint(ctx context.Context, points *lane.Points, refusal *pgconn.PgError, taskID string) error {
-	receivedAt := lane.TimeOf(points.Tracks[points.Rows[0].Track].ReceivedAt)
+	receivedAt := lane.TimeOf(points.Tracks[points.Rows[0].TrackIndex].ReceivedAt)
 	_, err := w.pool.Exec(ctx, `
 		INSERT INTO rejected_points (lane, point, error, sqlstate, task_id, received_at)
 		VALUES ($1, $2, $3, $4, nullif($5, ''), $6)`,
-		points.Lane.Name, points.AppendJSON(nil, 0), refusal.Message, refusal.Code, taskID, receivedAt)
+		points.Lane.Name, points.AppendPoint(nil, 0), refusal.Message, refusal.Code, taskID, receivedAt)
 	if err != nil {
 		return fmt.Errorf("keep a refused point in rejected_points: %w", err)
 	}
@@ -42,7 +42,7 @@ func (w *Writer) RejectPayload(ctx context.Context, l *lane.Lane, payload []byte
 type Rejected struct {
 	ID         int64      `db:"id"`
 	Lane       string     `db:"lane"`
-	Point      []byte     `db:"point"`   // JSON, as lane.Points.AppendJSON writes it; or nil
+	Point      []byte     `db:"point"`   // JSON, as lane.Points.AppendPoint writes it; or nil
 	Payload    []byte     `db:"payload"` // of a task, where it could not be read; or nil
 	Error      string     `db:"error"`
 	SQLState   *string    `db:"sqlstate"`

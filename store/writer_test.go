@@ -70,7 +70,7 @@ func TestPointsWithTheSameKeyAreStoredOnceInEveryLane(t *testing.T) {
 				for i := range c.n {
 					row := points.Rows[c.n-1-i]
 					at := points.Add(again, row.Time, row.Lat, row.Lon)
-					for column, value := range l.Values {
+					for column, value := range l.ValueColumns {
 						if value.Required {
 							points.SetFloat(at, column, 1)
 						}
@@ -97,7 +97,7 @@ func TestPointsThatDifferInAnyPartOfTheKeyAreAllStored(t *testing.T) {
 		first, second := points.AddTrack(newTrack(l, 1)), points.AddTrack(newTrack(l, -1))
 		add := func(track int32, at int64, lat, lon float64) {
 			row := points.Add(track, at, lat, lon)
-			for column, c := range l.Values {
+			for column, c := range l.ValueColumns {
 				if c.Required {
 					points.SetBits(row, column, 0)
 				}
@@ -163,7 +163,7 @@ func TestPointsAreWrittenInTheOrderOfTheirKey(t *testing.T) {
 		for i := 1; i < shuffled.Len(); i++ {
 			a, b := shuffled.Rows[i-1], shuffled.Rows[i]
 			key := func(r lane.Row) string {
-				return fmt.Sprintf("%x %d %g %g", shuffled.Tracks[r.Track].Fields[0].Value, r.Time, r.Lat, r.Lon)
+				return fmt.Sprintf("%x %d %g %g", shuffled.Tracks[r.TrackIndex].Fields[0].Value, r.Time, r.Lat, r.Lon)
 			}
 			require.Less(t, key(a), key(b))
 		}
@@ -193,7 +193,7 @@ func TestWritersWithTheSamePointsStoreEachOnceAndNeverDeadlock(t *testing.T) {
 							track := points.AddTrack(part.Tracks[0])
 							for _, row := range part.Rows {
 								at := points.Add(track, row.Time, row.Lat, row.Lon)
-								for column, c := range l.Values {
+								for column, c := range l.ValueColumns {
 									if c.Required {
 										points.SetBits(at, column, 0)
 									}

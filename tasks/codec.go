@@ -43,10 +43,10 @@ const headSize = 100
 // Encode appends points to payload as blocks, one for each run of points of
 // one track.
 func Encode(payload []byte, points *lane.Points) []byte {
-	payload = slices.Grow(payload, headSize+points.Len()*(pointSize+8*len(points.Lane.Values)))
+	payload = slices.Grow(payload, headSize+points.Len()*(pointSize+8*len(points.Lane.ValueColumns)))
 	for from := 0; from < points.Len(); {
 		to := from + 1
-		for to < points.Len() && points.Rows[to].Track == points.Rows[from].Track {
+		for to < points.Len() && points.Rows[to].TrackIndex == points.Rows[from].TrackIndex {
 			to++
 		}
 		payload = encodeBlock(payload, points, from, to)
@@ -56,7 +56,7 @@ func Encode(payload []byte, points *lane.Points) []byte {
 }
 
 func encodeBlock(payload []byte, points *lane.Points, from, to int) []byte {
-	track := &points.Tracks[points.Rows[from].Track]
+	track := &points.Tracks[points.Rows[from].TrackIndex]
 	base := points.Rows[from].Time
 
 	// The length stands before what it counts: write behind room for it, then
@@ -94,12 +94,12 @@ func encodePoint(payload []byte, points *lane.Points, row int, base int64) []byt
 	payload = binary.AppendVarint(payload, r.Time-base)
 	payload = append8(payload, r.LatBits())
 	payload = append8(payload, r.LonBits())
-	for i := range points.Lane.Values {
+	for i := range points.Lane.ValueColumns {
 		bits, ok := points.Bits(row, i)
 		if !ok {
 			continue
 		}
-		switch points.Lane.Values[i].Kind {
+		switch points.Lane.ValueColumns[i].Kind {
 		case lane.Bool:
 			payload = append(payload, byte(bits))
 		case lane.Text:
@@ -159,17 +159,17 @@ func Decode(l *lane.Lane, payload []byte) (*lane.Points, error) {
 
 func decodeBlock(points *lane.Points, block reader, count int) error {
 	l := points.Lane
-	track := lane.Track{Fields: make([]lane.Field, len(l.Track))}
+	track := lane.Track{Fields: make([]lane.Field, len(l.TrackColumns))}
 	track.ReceivedAt = int64(block.fixed8())
 	base := int64(block.fixed8())
 	track.RequestID = block.text()
-	for i, c := range l.Track {
+	for i, c := range l.TrackColumns {
 		track.Fields[i] = block.field(c.Kind)
 	}
 	index := points.AddTrack(track)
 	for range count {
 		present := block.uvarint()
-		if present >= 1<<len(l.Values) {
+		if present >= 1<<len(l.ValueColumns) {
 			block.fail(errUnknownValue)
 		}
 		at := base + block.varint()
@@ -178,11 +178,11 @@ func decodeBlock(points *lane.Points, block reader, count int) error {
 			return block.err
 		}
 		row := points.Add(index, at, lat, lon)
-		for i := range l.Values {
+		for i := range l.ValueColumns {
 			if present&(1<<i) == 0 {
 				continue
 			}
-			switch l.Values[i].Kind {
+			switch l.ValueColumns[i].Kind {
 			case lane.Bool:
 				points.SetBits(row, i, uint64(block.bool()))
 			case lane.Text:

@@ -23,7 +23,7 @@ func drawPoints(t *rapid.T, l *lane.Lane) *lane.Points {
 			ReceivedAt: rapid.Int64().Draw(t, "received at"),
 			RequestID:  text.Draw(t, "request id"),
 		}
-		for i, c := range l.Track {
+		for i, c := range l.TrackColumns {
 			field := lane.TextField(text.Draw(t, "field"))
 			switch {
 			case c.Kind == lane.BigInt:
@@ -39,7 +39,7 @@ func drawPoints(t *rapid.T, l *lane.Lane) *lane.Points {
 		for range rapid.IntRange(1, 5).Draw(t, "points") {
 			row := points.Add(index, rapid.Int64Range(-1<<52, 1<<52).Draw(t, "time"),
 				rapid.Float64().Draw(t, "lat"), rapid.Float64().Draw(t, "lon"))
-			for i, c := range l.Values {
+			for i, c := range l.ValueColumns {
 				if !rapid.Bool().Draw(t, c.Name) {
 					continue
 				}
@@ -62,12 +62,12 @@ func requireSame(t require.TestingT, want, got *lane.Points) {
 	require.Equal(t, want.Len(), got.Len())
 	for row := range want.Rows {
 		a, b := want.Rows[row], got.Rows[row]
-		require.Equal(t, want.Tracks[a.Track], got.Tracks[b.Track])
+		require.Equal(t, want.Tracks[a.TrackIndex], got.Tracks[b.TrackIndex])
 		require.Equal(t, a.Time, b.Time)
 		require.Equal(t, a.LatBits(), b.LatBits())
 		require.Equal(t, a.LonBits(), b.LonBits())
 		require.Equal(t, a.Present, b.Present)
-		for i, c := range want.Lane.Values {
+		for i, c := range want.Lane.ValueColumns {
 			x, ok := want.Bits(row, i)
 			y, _ := got.Bits(row, i)
 			if ok && c.Kind == lane.Text {
@@ -128,14 +128,14 @@ func TestAThousandPointsTakeLessThan64BytesEach(t *testing.T) {
 // examplePoints is one flight with a point a second and every value given.
 func examplePoints(l *lane.Lane, n int) *lane.Points {
 	points := lane.NewPoints(l, n)
-	fields := make([]lane.Field, len(l.Track))
-	for i, c := range l.Track {
+	fields := make([]lane.Field, len(l.TrackColumns))
+	for i, c := range l.TrackColumns {
 		fields[i] = lane.TextField(fmt.Sprint(c.Name, "-0123456789"))
 	}
 	track := points.AddTrack(lane.Track{Fields: fields, ReceivedAt: 1783958400_000_000, RequestID: "1jz8q0c7x3k2a"})
 	for i := range n {
 		row := points.Add(track, 1783958400_000_000+int64(i)*1_000_000, 46.5+float64(i)*1.1e-4, 7.25+float64(i)*0.9e-4)
-		for column := range l.Values {
+		for column := range l.ValueColumns {
 			points.SetFloat(row, column, 1000.1+float64(i))
 		}
 	}
@@ -147,7 +147,7 @@ func examplePoints(l *lane.Lane, n int) *lane.Points {
 func FuzzDecode(f *testing.F) {
 	lanes := lane.All(lane.Options{})
 	for i, l := range lanes {
-		if l.Track[0].Kind == lane.Text {
+		if l.TrackColumns[0].Kind == lane.Text {
 			f.Add(byte(i), Encode(nil, examplePoints(l, 2)))
 		}
 	}

@@ -274,7 +274,7 @@ func (r *rejects) read(rejected store.Rejected) (*lane.Points, error) {
 			continue
 		}
 		if rejected.Point != nil {
-			return lane.ReadJSON(l, rejected.Point)
+			return lane.UnmarshalPoint(l, rejected.Point)
 		}
 		return tasks.Decode(l, rejected.Payload)
 	}

@@ -49,7 +49,7 @@ func TestLivePointIsReadWithEveryMember(t *testing.T) {
 	require.Equal(t, 1, decoded.Points.Len())
 	assert.JSONEq(t, `{"flight_id":"Flug Ä","device_id":"d","race_id":"r","datetime":"2026-07-14T11:59:59.123456Z",
 		"lat":46.1,"lon":-7.123456789012345,"elevation":-1.5,"barometric_altitude":0,"speed":10,"heading":360,
-		"received_at":"2026-07-14T12:00:00Z"}`, string(decoded.Points.AppendJSON(nil, 0)))
+		"received_at":"2026-07-14T12:00:00Z"}`, string(decoded.Points.AppendPoint(nil, 0)))
 	assert.Equal(t, "r1", decoded.Points.Tracks[0].RequestID)
 }
 
@@ -159,7 +159,7 @@ func TestOfNamesThatComeTwiceTheLastCounts(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, decoded.Rejected)
 	assert.JSONEq(t, `{"flight_id":"b","datetime":"2026-07-14T11:00:00Z","lat":2,"lon":3,"received_at":"2026-07-14T12:00:00Z"}`,
-		string(decoded.Points.AppendJSON(nil, 0)))
+		string(decoded.Points.AppendPoint(nil, 0)))
 }
 
 func TestOnlyTheFirstHundredRejectionsAreNamed(t *testing.T) {
@@ -180,7 +180,7 @@ func TestScoringPointIsReadWithEveryMember(t *testing.T) {
 	assert.JSONEq(t, `{"flight_uuid":"`+id+`","date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2,"gps_alt":3,
 		"time":"11:00:00","rounded_time":"11:00","validity":"A","pressure_alt":4,"lad":5,"lod":6,"speed":7,"elevation":8,
 		"altitude_diff":-9,"altitude_diff_smooth":10,"speed_smooth":11,"takeoff_condition":false,"in_flight":true,
-		"received_at":"2026-07-14T12:00:00Z"}`, string(decoded.Points.AppendJSON(nil, 0)))
+		"received_at":"2026-07-14T12:00:00Z"}`, string(decoded.Points.AppendPoint(nil, 0)))
 }
 
 func TestScoringMakesAUUIDWhereNoneIsGiven(t *testing.T) {
@@ -210,7 +210,7 @@ func TestFlymasterFileIsReadLineByLine(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, decoded.Points.Len())
 	assert.JSONEq(t, `{"device_id":12345,"date_time":"2026-07-13T15:59:59Z","lat":46.5,"lon":7.25,"gps_alt":1234,"speed":11.5,
-		"heading":270,"uploaded_at":"2026-07-13T16:00:00Z","received_at":"2026-07-14T12:00:00Z"}`, string(decoded.Points.AppendJSON(nil, 0)))
+		"heading":270,"uploaded_at":"2026-07-13T16:00:00Z","received_at":"2026-07-14T12:00:00Z"}`, string(decoded.Points.AppendPoint(nil, 0)))
 	assert.Equal(t, []lane.Rejection{
 		{Index: 3, Field: "lat", Error: "must be between -90 and 90"},
 		{Index: 4, Field: "gps_alt", Error: "must be a finite number"},

@@ -145,7 +145,7 @@ func readFlymasterPoint(points *Points, line []byte, options DecodeOptions) (fie
 		return "lon", reason
 	}
 	for i := lineValues; i < lineFields; i++ {
-		if reason := checkFloat(numbers[i], l.Values[i-lineValues]); reason != "" {
+		if reason := checkFloat(numbers[i], l.ValueColumns[i-lineValues]); reason != "" {
 			return flymasterField(l, i), reason
 		}
 	}
@@ -163,13 +163,13 @@ func flymasterField(l *Lane, i int) string {
 	case lineUploadedAt:
 		return "uploaded_at"
 	case lineTime:
-		return l.Time
+		return l.TimeColumn
 	case lineLat:
 		return "lat"
 	case lineLon:
 		return "lon"
 	}
-	return l.Values[i-lineValues].Name
+	return l.ValueColumns[i-lineValues].Name
 }
 
 // unixMicroseconds turns Unix seconds into microseconds: whole seconds exactly,

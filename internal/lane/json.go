@@ -28,7 +28,7 @@ func jsonDecoder(l *Lane, list string) Decoder {
 type member struct {
 	name   string
 	role   role
-	column int // of a value: index into Lane.Values
+	column int // of a value: index into Lane.ValueColumns
 	Column
 }
 
@@ -45,12 +45,12 @@ const (
 // bit i set those that it must have.
 func pointMembers(l *Lane) (members []member, required uint32) {
 	members = []member{
-		{name: l.Time, role: roleTime, Column: Column{Required: true}},
+		{name: l.TimeColumn, role: roleTime, Column: Column{Required: true}},
 		{name: "lat", role: roleLat, Column: Column{Required: true}},
 		{name: "lon", role: roleLon, Column: Column{Required: true}},
 	}
-	for i, c := range l.Values {
-		name := c.Member
+	for i, c := range l.ValueColumns {
+		name := c.JSONName
 		if name == "" {
 			name = c.Name
 		}
@@ -91,7 +91,7 @@ func (d *jsonDecoding) decode(body []byte) (Decoded, error) {
 // begin makes room for the points of a body and returns the fields of their
 // track.
 func (d *jsonDecoding) begin(body []byte) []Field {
-	fields := make([]Field, len(d.lane.Track))
+	fields := make([]Field, len(d.lane.TrackColumns))
 	for i := range fields {
 		fields[i].Null = true
 	}
@@ -170,8 +170,8 @@ func (d *jsonDecoding) readTrackMember(name []byte, fields []Field) error {
 
 // trackColumn returns the index of the track's column with this name, or -1.
 func (d *jsonDecoding) trackColumn(name []byte) int {
-	for i := range d.lane.Track {
-		if string(name) == d.lane.Track[i].Name {
+	for i := range d.lane.TrackColumns {
+		if string(name) == d.lane.TrackColumns[i].Name {
 			return i
 		}
 	}
@@ -181,7 +181,7 @@ func (d *jsonDecoding) trackColumn(name []byte) int {
 // setTrackField takes over a track's value, and notes when no point can be
 // stored with it.
 func (d *jsonDecoding) setTrackField(column int, text []byte, fields []Field) error {
-	c := &d.lane.Track[column]
+	c := &d.lane.TrackColumns[column]
 	if c.Kind == UUID {
 		id, err := uuid.ParseBytes(text)
 		if err != nil {
@@ -204,7 +204,7 @@ func (d *jsonDecoding) setTrackField(column int, text []byte, fields []Field) er
 // complete checks that the track has what it needs, makes the UUID of a flight
 // that came without one, and returns what was read.
 func (d *jsonDecoding) complete(fields []Field) (Decoded, error) {
-	for i, c := range d.lane.Track {
+	for i, c := range d.lane.TrackColumns {
 		if c.Kind == UUID {
 			id := uuid.New()
 			if fields[i].Null {

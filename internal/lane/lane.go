@@ -27,8 +27,8 @@ type Column struct {
 	Name string // in the table
 	Kind Kind
 
-	// Member is the column's name in a request, where that differs from Name.
-	Member string
+	// JSONName is the column's name in a request, where that differs from Name.
+	JSONName string
 
 	// Required rejects a point that does not have the value.
 	Required bool
@@ -37,7 +37,7 @@ type Column struct {
 	Max float64
 }
 
-// Lane is one road from an endpoint through a queue to a table.
+// Lane is one pipeline: endpoint, queue, table.
 // A Lane is never changed after All has made it, so any number of goroutines
 // may read it.
 type Lane struct {
@@ -54,16 +54,16 @@ type Lane struct {
 	// Table is where the lane's points end up.
 	Table string
 
-	// Track lists the columns whose value all points of a request share. The
+	// TrackColumns lists the columns whose value all points of a request share. The
 	// first of them identifies the flight or device and is part of the key.
-	Track []Column
+	TrackColumns []Column
 
-	// Time is the column with the time of the fix. The table's key is
-	// (Track[0], Time, lat, lon).
-	Time string
+	// TimeColumn is the column with the time of the fix. The table's key is
+	// (TrackColumns[0], TimeColumn, lat, lon).
+	TimeColumn string
 
-	// Values lists the optional columns that each point may fill for itself.
-	Values []Column
+	// ValueColumns lists the optional columns that each point may fill for itself.
+	ValueColumns []Column
 
 	// MaxBody is the largest request body, in bytes.
 	MaxBody int64
@@ -149,17 +149,17 @@ func (e *ForbiddenError) Error() string { return e.Reason }
 // Columns lists every column of the lane's table, in the order in which the
 // writer fills them: the track's, the time, lat, lon, the values, received_at.
 func (l *Lane) Columns() []Column {
-	columns := make([]Column, 0, len(l.Track)+len(l.Values)+4)
-	columns = append(columns, l.Track...)
+	columns := make([]Column, 0, len(l.TrackColumns)+len(l.ValueColumns)+4)
+	columns = append(columns, l.TrackColumns...)
 	columns = append(columns,
-		Column{Name: l.Time, Kind: Timestamp}, Column{Name: "lat", Kind: Float}, Column{Name: "lon", Kind: Float})
-	columns = append(columns, l.Values...)
+		Column{Name: l.TimeColumn, Kind: Timestamp}, Column{Name: "lat", Kind: Float}, Column{Name: "lon", Kind: Float})
+	columns = append(columns, l.ValueColumns...)
 	return append(columns, Column{Name: "received_at", Kind: Timestamp})
 }
 
 // Key lists the names of the key's columns, in order.
 func (l *Lane) Key() []string {
-	return []string{l.Track[0].Name, l.Time, "lat", "lon"}
+	return []string{l.TrackColumns[0].Name, l.TimeColumn, "lat", "lon"}
 }
 
 // Options configures the lanes. The zero value accepts every sender.
@@ -194,14 +194,14 @@ func upload() *Lane {
 // flightLane is what the live and upload lanes share.
 func flightLane() *Lane {
 	l := &Lane{
-		Track: []Column{
+		TrackColumns: []Column{
 			{Name: "flight_id", Kind: Text, Required: true},
 			{Name: "device_id", Kind: Text},
 			{Name: "pilot_id", Kind: Text},
 			{Name: "race_id", Kind: Text},
 		},
-		Time: "datetime",
-		Values: []Column{
+		TimeColumn: "datetime",
+		ValueColumns: []Column{
 			{Name: "elevation", Kind: Float},
 			{Name: "barometric_altitude", Kind: Float},
 			{Name: "speed", Kind: Float},
@@ -217,16 +217,16 @@ func scoring() *Lane {
 	l := &Lane{
 		Name: "scoring", Priority: 2, Weight: 3,
 		Table: "scoring_tracks", MaxBody: 16 * megabyte,
-		Track: []Column{{Name: "flight_uuid", Kind: UUID}},
-		Time:  "date_time",
-		Values: []Column{
+		TrackColumns: []Column{{Name: "flight_uuid", Kind: UUID}},
+		TimeColumn:   "date_time",
+		ValueColumns: []Column{
 			{Name: "gps_alt", Kind: Float, Required: true},
 			{Name: "time", Kind: Text},
 			{Name: "rounded_time", Kind: Text},
 			{Name: "validity", Kind: Text},
 			{Name: "pressure_alt", Kind: Float},
-			{Name: "lad", Kind: Float, Member: "LAD"},
-			{Name: "lod", Kind: Float, Member: "LOD"},
+			{Name: "lad", Kind: Float, JSONName: "LAD"},
+			{Name: "lod", Kind: Float, JSONName: "LOD"},
 			{Name: "speed", Kind: Float},
 			{Name: "elevation", Kind: Float},
 			{Name: "altitude_diff", Kind: Float},
@@ -245,9 +245,9 @@ func flymaster(secret string) *Lane {
 	l := &Lane{
 		Name: "flymaster", Priority: 3, Weight: 1,
 		Table: "flymaster", MaxBody: 16 * megabyte,
-		Track: []Column{{Name: "device_id", Kind: BigInt, Required: true}},
-		Time:  "date_time",
-		Values: []Column{
+		TrackColumns: []Column{{Name: "device_id", Kind: BigInt, Required: true}},
+		TimeColumn:   "date_time",
+		ValueColumns: []Column{
 			{Name: "gps_alt", Kind: Float, Required: true},
 			{Name: "speed", Kind: Float, Required: true},
 			{Name: "heading", Kind: Float, Required: true, Max: 360},

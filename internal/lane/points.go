@@ -15,7 +15,7 @@ type Points struct {
 	Tracks []Track
 	Rows   []Row
 
-	// values holds len(Lane.Values) cells a row: a float's bits, 0 or 1, Unix
+	// values holds len(Lane.ValueColumns) cells a row: a float's bits, 0 or 1, Unix
 	// microseconds, or an index into texts.
 	values []uint64
 	texts  []string
@@ -41,10 +41,10 @@ type Field struct {
 
 // Row is one point: its track, its key, and which of its values are given.
 type Row struct {
-	Track    int32  // index into Points.Tracks
-	Present  uint32 // bit i is set when the point has Lane.Values[i]
-	Time     int64  // Unix microseconds
-	Lat, Lon float64
+	TrackIndex int32  // index into Points.Tracks
+	Present    uint32 // bit i is set when the point has Lane.ValueColumns[i]
+	Time       int64  // Unix microseconds
+	Lat, Lon   float64
 
 	// cell is where the row's values begin in Points.values.
 	cell int
@@ -55,7 +55,7 @@ func NewPoints(l *Lane, capacity int) *Points {
 	return &Points{
 		Lane:   l,
 		Rows:   make([]Row, 0, capacity),
-		values: make([]uint64, 0, capacity*len(l.Values)),
+		values: make([]uint64, 0, capacity*len(l.ValueColumns)),
 	}
 }
 
@@ -71,8 +71,8 @@ func (p *Points) AddTrack(t Track) int32 {
 // Add appends a point without values; SetFloat and its like give it some.
 // It returns the row's index.
 func (p *Points) Add(track int32, at int64, lat, lon float64) int {
-	p.Rows = append(p.Rows, Row{Track: track, Time: at, Lat: lat, Lon: lon, cell: len(p.values)})
-	for range p.Lane.Values {
+	p.Rows = append(p.Rows, Row{TrackIndex: track, Time: at, Lat: lat, Lon: lon, cell: len(p.values)})
+	for range p.Lane.ValueColumns {
 		p.values = append(p.values, 0)
 	}
 	return len(p.Rows) - 1
@@ -156,8 +156,9 @@ func TimeOf(microseconds int64) time.Time { return time.UnixMicro(microseconds).
 // FloatOf returns the float whose bits SetBits stored.
 func FloatOf(bits uint64) float64 { return math.Float64frombits(bits) }
 
-// Place is the row's place in the order in which points were added.
-func (r *Row) Place() int { return r.cell }
+// Seq is the row's place in the order in which points were added: it grows with
+// each point, not always by one.
+func (r *Row) Seq() int { return r.cell }
 
 // LatBits and LonBits are the coordinates as they are stored, bit for bit.
 func (r *Row) LatBits() uint64 { return math.Float64bits(r.Lat) }

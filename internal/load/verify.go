@@ -43,8 +43,8 @@ func newVerifier(ctx context.Context, databaseURL string, l *lane.Lane, sent *tr
 	if err != nil {
 		return nil, fmt.Errorf("verifying: %w", err)
 	}
-	key, types := l.Track[0], map[lane.Kind]string{lane.Text: "text", lane.UUID: "uuid", lane.BigInt: "bigint"}
-	name, at, table := pgx.Identifier{key.Name}.Sanitize(), pgx.Identifier{l.Time}.Sanitize(), pgx.Identifier{l.Table}.Sanitize()
+	key, types := l.TrackColumns[0], map[lane.Kind]string{lane.Text: "text", lane.UUID: "uuid", lane.BigInt: "bigint"}
+	name, at, table := pgx.Identifier{key.Name}.Sanitize(), pgx.Identifier{l.TimeColumn}.Sanitize(), pgx.Identifier{l.Table}.Sanitize()
 	of := fmt.Sprintf(" FROM %s WHERE %s = ANY($1::text[]::%s[])", table, name, types[key.Kind])
 	v := &verifier{
 		pool:       pool,

@@ -159,7 +159,7 @@ func (r *Recorder) Written(points *lane.Points, inserted, duplicates, refused in
 
 	perTrack := make([]int, len(points.Tracks))
 	for i := range points.Rows {
-		perTrack[points.Rows[i].Track]++
+		perTrack[points.Rows[i].TrackIndex]++
 	}
 	lr.window.add(now, func(s *slot) {
 		s.written += inserted

@@ -45,15 +45,15 @@ func newVerifier(database *pgxpool.Pool, l *ledger) *verifier {
 	v := &verifier{database: database, ledger: l}
 	types := map[lane.Kind]string{lane.Text: "text", lane.UUID: "uuid", lane.BigInt: "bigint"}
 	for _, l := range lane.All(lane.Options{}) {
-		identity, at := pgx.Identifier{l.Track[0].Name}.Sanitize(), pgx.Identifier{l.Time}.Sanitize()
-		name, altitude := pgx.Identifier{l.Table}.Sanitize(), pgx.Identifier{l.Values[0].Name}.Sanitize()
+		identity, at := pgx.Identifier{l.TrackColumns[0].Name}.Sanitize(), pgx.Identifier{l.TimeColumn}.Sanitize()
+		name, altitude := pgx.Identifier{l.Table}.Sanitize(), pgx.Identifier{l.ValueColumns[0].Name}.Sanitize()
 		v.tables = append(v.tables, table{
 			lane: l.Name,
 			seenQuery: fmt.Sprintf(`
 				SELECT place FROM unnest($1::text[]::%s[], $2::timestamptz[], $3::timestamptz[], $4::int[])
 					WITH ORDINALITY AS sent (identity, first, last, points, place)
 				WHERE points = (SELECT count(*) FROM %s WHERE %s = identity AND %s BETWEEN first AND last)`,
-				types[l.Track[0].Kind], name, identity, at),
+				types[l.TrackColumns[0].Kind], name, identity, at),
 			rowsQuery: fmt.Sprintf("SELECT %s::text, %s, lat, lon, %s FROM %s", identity, at, altitude, name),
 		})
 	}
