@@ -1,16 +1,13 @@
 package simulator
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"math"
 	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 
+	"tracklane/internal/body"
 	"tracklane/internal/simulator/flight"
 )
 
@@ -35,79 +32,23 @@ const (
 	smoothedOver = 10 // fixes
 )
 
-// track is what /live and /upload take.
-type track struct {
-	FlightID    string       `json:"flight_id"`
-	DeviceID    string       `json:"device_id"`
-	PilotID     string       `json:"pilot_id"`
-	RaceID      string       `json:"race_id"`
-	TrackPoints []trackPoint `json:"track_points"`
-}
-
-type trackPoint struct {
-	Time               time.Time `json:"datetime"`
-	Lat                float64   `json:"lat"`
-	Lon                float64   `json:"lon"`
-	Elevation          float64   `json:"elevation"`
-	BarometricAltitude float64   `json:"barometric_altitude"`
-	Speed              float64   `json:"speed"`
-	Heading            float64   `json:"heading"`
-}
-
 // live is the post with a few fixes of the flight, while it lasts.
-func (r *recording) live(fixes []flight.Fix) post { return jsonPost("live", r.track(fixes)) }
+func (r *recording) live(fixes []flight.Fix) post { return r.track("live", fixes) }
 
 // upload is the post with the whole flight, after landing.
-func (r *recording) upload() post { return jsonPost("upload", r.track(r.fixes)) }
+func (r *recording) upload() post { return r.track("upload", r.fixes) }
 
-func (r *recording) track(fixes []flight.Fix) track {
-	points := make([]trackPoint, len(fixes))
+func (r *recording) track(lane string, fixes []flight.Fix) post {
+	points := make([]body.Point, len(fixes))
 	for i, fix := range fixes {
-		points[i] = trackPoint{
-			Time:               fix.Time,
-			Lat:                round(fix.Lat, 7),
-			Lon:                round(fix.Lon, 7),
-			Elevation:          round(fix.Elevation, 1),
-			BarometricAltitude: round(fix.Elevation-pressureOffset, 1),
-			Speed:              round(fix.Speed, 2),
-			Heading:            round(fix.Heading, 1),
-		}
+		points[i] = pointOf(fix)
 	}
-	return track{FlightID: r.flightID, DeviceID: r.deviceID, PilotID: r.pilotID, RaceID: raceID, TrackPoints: points}
-}
-
-// scoredFlight is what /scoring takes.
-type scoredFlight struct {
-	FlightUUID uuid.UUID     `json:"flight_uuid"`
-	Tracks     []scoredPoint `json:"tracks"`
-}
-
-type scoredPoint struct {
-	DateTime           time.Time `json:"date_time"`
-	Lat                float64   `json:"lat"`
-	Lon                float64   `json:"lon"`
-	GPSAlt             float64   `json:"gps_alt"`
-	Time               string    `json:"time"`
-	RoundedTime        string    `json:"rounded_time"`
-	Validity           string    `json:"validity"`
-	PressureAlt        float64   `json:"pressure_alt"`
-	LAD                float64   `json:"LAD"`
-	LOD                float64   `json:"LOD"`
-	Speed              float64   `json:"speed"`
-	Elevation          float64   `json:"elevation"`
-	AltitudeDiff       float64   `json:"altitude_diff"`
-	AltitudeDiffSmooth float64   `json:"altitude_diff_smooth"`
-	SpeedSmooth        float64   `json:"speed_smooth"`
-	TakeoffCondition   bool      `json:"takeoff_condition"`
-	InFlight           bool      `json:"in_flight"`
+	return r.post(lane, r.flightID, "", points)
 }
 
 // scoring is the post with which the scoring office hands in the flight.
 func (r *recording) scoring() post {
-	scored := scoredFlight{
-		FlightUUID: uuid.NewSHA1(uuid.NameSpaceURL, []byte("tracklane:"+r.flightID)),
-		Tracks:     make([]scoredPoint, len(r.fixes)),
-	}
+	points := make([]body.Point, len(r.fixes))
 	for i, fix := range r.fixes {
 		recent := r.fixes[max(0, i+1-smoothedOver) : i+1]
 		var climb, speed float64
@@ -115,48 +56,52 @@ func (r *recording) scoring() post {
 			climb += f.Climb / float64(len(recent))
 			speed += f.Speed / float64(len(recent))
 		}
-		scored.Tracks[i] = scoredPoint{
-			DateTime:           fix.Time,
-			Lat:                round(fix.Lat, 7),
-			Lon:                round(fix.Lon, 7),
-			GPSAlt:             round(fix.Elevation, 1),
+		points[i] = pointOf(fix)
+		points[i].Analysis = &body.Analysis{
 			Time:               fix.Time.Format(time.TimeOnly),
 			RoundedTime:        fix.Time.Round(smoothedOver * time.Second).Format(time.TimeOnly),
 			Validity:           "A",
-			PressureAlt:        round(fix.Elevation-pressureOffset, 1),
-			LAD:                minuteDigits(fix.Lat),
-			LOD:                minuteDigits(fix.Lon),
-			Speed:              round(fix.Speed, 2),
-			Elevation:          round(fix.Ground, 1),
-			AltitudeDiff:       round(fix.Climb, 2),
-			AltitudeDiffSmooth: round(climb, 2),
-			SpeedSmooth:        round(speed, 2),
+			LAD:                new(minuteDigits(fix.Lat)),
+			LOD:                new(minuteDigits(fix.Lon)),
+			AltitudeDiff:       new(body.Round(fix.Climb, 2)),
+			AltitudeDiffSmooth: new(body.Round(climb, 2)),
+			SpeedSmooth:        new(body.Round(speed, 2)),
 			TakeoffCondition:   fix.Phase == flight.Gliding && i < smoothedOver,
 			InFlight:           fix.Phase == flight.Gliding || fix.Phase == flight.Circling,
 		}
 	}
-	return jsonPost("scoring", scored)
+	return r.post("scoring", uuid.NewSHA1(uuid.NameSpaceURL, []byte("tracklane:"+r.flightID)).String(), "", points)
 }
 
 // flymaster is the file that the pilot's Flymaster sends of some fixes.
-func (r *recording) flymaster(fixes []flight.Fix, sent time.Time, secret string) post {
-	serial := strconv.FormatInt(r.serial, 10)
-	key := sha256.Sum256([]byte(serial + secret))
-	file := fmt.Appendf(nil, "%s,%s\n", serial, hex.EncodeToString(key[:]))
-	for _, fix := range fixes {
-		file = fmt.Appendf(file, "%d,%d,%.7f,%.7f,%.1f,%.2f,%.1f\n",
-			sent.Unix(), fix.Time.Unix(), fix.Lat, fix.Lon, fix.Elevation, fix.Speed, fix.Heading)
+func (r *recording) flymaster(fixes []flight.Fix, sentAt time.Time, secret string) post {
+	points := make([]body.Point, len(fixes))
+	for i, fix := range fixes {
+		points[i] = pointOf(fix)
+		points[i].SentAt = sentAt
 	}
-	return post{path: "flymaster", contentType: "text/plain", body: append(file, "EOF\n"...)}
+	return r.post("flymaster", strconv.FormatInt(r.serial, 10), secret, points)
 }
 
-// jsonPost is a post of a value made of texts, times and finite numbers.
-func jsonPost(path string, value any) post {
-	body, err := json.Marshal(value)
-	if err != nil {
-		panic(fmt.Sprintf("pilots: encode /%s: %v", path, err))
+func (r *recording) post(lane, identity, secret string, points []body.Point) post {
+	format := body.Of(lane)
+	text := format.AppendHead(nil, []byte(identity), secret)
+	sender := body.Sender{DeviceID: r.deviceID, PilotID: r.pilotID, RaceID: raceID}
+	return post{path: lane, contentType: format.ContentType, body: format.AppendTail(text, sender, points)}
+}
+
+// pointOf is a fix as the pilot's instruments show it.
+func pointOf(fix flight.Fix) body.Point {
+	return body.Point{
+		Time:             fix.Time,
+		Lat:              body.Round(fix.Lat, 7),
+		Lon:              body.Round(fix.Lon, 7),
+		Altitude:         body.Round(fix.Elevation, 1),
+		PressureAltitude: new(body.Round(fix.Elevation-pressureOffset, 1)),
+		Ground:           new(body.Round(fix.Ground, 1)),
+		Speed:            new(body.Round(fix.Speed, 2)),
+		Heading:          new(body.Round(fix.Heading, 1)),
 	}
-	return post{path: path, contentType: "application/json", body: body}
 }
 
 // minuteDigits is what IGC files call LAD and LOD: the fourth and fifth
@@ -164,9 +109,4 @@ func jsonPost(path string, value any) post {
 func minuteDigits(degrees float64) float64 {
 	_, beyond := math.Modf(math.Abs(degrees) * 60 * 1000)
 	return math.Floor(beyond * 100)
-}
-
-func round(number float64, decimals int) float64 {
-	scale := math.Pow10(decimals)
-	return math.Round(number*scale) / scale
 }
