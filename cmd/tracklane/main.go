@@ -1,4 +1,4 @@
-// Command tracklane takes the positions that pilots' telephones, trackers and
+// Command tracklane accepts the positions that pilots' phones, trackers and
 // loggers send, and stores each of them once in TimescaleDB.
 package main
 
@@ -6,14 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/gin-gonic/gin"
-	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
+
+	"tracklane/internal/app"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -27,14 +24,8 @@ const (
 )
 
 func main() {
-	gin.SetMode(gin.ReleaseMode)
-	// Each failure to reach Redis comes back as an error to who needs to know.
-	logging.Disable()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for an orderly stop; from then on a second one ends
-	// the process at once.
-	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:]))
+	app.SilenceLibraries()
+	os.Exit(run(app.SignalContext(), os.Args[1:]))
 }
 
 // run executes one command and returns the process's exit status.
@@ -63,8 +54,8 @@ func (e *usageError) Unwrap() error { return e.error }
 func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "tracklane",
-		Short: "Takes the positions of flying pilots and stores each of them once",
-		Long: `tracklane takes the positions that pilots' telephones, trackers and loggers
+		Short: "Accept the positions of flying pilots and store each of them once",
+		Long: `tracklane accepts the positions that pilots' phones, trackers and loggers
 send over HTTP, queues them in Redis and writes them into TimescaleDB.
 
 To try it, run "tracklane dev": it needs nothing else.`,
@@ -82,9 +73,9 @@ To try it, run "tracklane dev": it needs nothing else.`,
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.AddCommand(
 		newDevCommand(),
-		newServeCommand("serve", "Run the API and the workers in one process", roles{api: true, worker: true}),
-		newServeCommand("api", "Run the API alone", roles{api: true}),
-		newServeCommand("worker", "Run the workers alone", roles{worker: true}),
+		newServeCommand("serve", "Run the API and the workers in one process", app.Roles{API: true, Worker: true}),
+		newServeCommand("api", "Run the API alone", app.Roles{API: true}),
+		newServeCommand("worker", "Run the workers alone", app.Roles{Worker: true}),
 		newMigrateCommand(),
 		newLoadCommand(),
 		newRejectedCommand(),
@@ -110,13 +101,4 @@ func noArguments(c *cobra.Command, arguments []string) error {
 		return &usageError{err}
 	}
 	return nil
-}
-
-// newLogger logs to standard error.
-func newLogger(level slog.Level, format string) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
-	if format == "text" {
-		return slog.New(slog.NewTextHandler(os.Stderr, options))
-	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, options))
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"tracklane/internal/app"
 	"tracklane/internal/config"
-	"tracklane/internal/lane"
 	"tracklane/migrations"
 )
 
@@ -26,8 +26,7 @@ func newMigrateCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				logger := newLogger(settings.LogLevel, settings.LogFormat)
-				return migrations.Up(c.Context(), settings.DatabaseURL, policies(settings, lane.All(lane.Options{})), logger)
+				return app.Migrate(c.Context(), settings, app.NewLogger(settings.LogLevel, settings.LogFormat))
 			},
 		},
 		&cobra.Command{

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"net/http"
@@ -52,7 +52,7 @@ func TestTaskOfAKilledWorkerComesBack(t *testing.T) {
 	require.NoError(t, in.postgres.Pause()) // so that the task stays in hand
 	in.post(t, "killed")
 	require.Eventually(t, func() bool { return in.live(t).Active == 1 }, 20*time.Second, 50*time.Millisecond)
-	require.NoError(t, first.Process.Kill())
+	require.NoError(t, first.Kill())
 	require.NoError(t, in.postgres.Resume())
 
 	// What would take a minute: the worker's lease of the task runs out.
@@ -106,7 +106,7 @@ func TestStoppingWorkerHandsItsTasksToTheOthers(t *testing.T) {
 	require.NoError(t, in.postgres.Kill())
 	in.post(t, "handed over")
 	require.Eventually(t, func() bool { return in.live(t).Active == 1 }, 20*time.Second, 50*time.Millisecond)
-	require.NoError(t, first.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, first.Signal(syscall.SIGTERM))
 	begun := time.Now()
 	require.NoError(t, first.Wait(), "a worker that was told to stop ends with status 0")
 	assert.Less(t, time.Since(begun), 10*time.Second)

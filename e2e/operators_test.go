@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"context"
@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/internal/config"
+	"tracklane/internal/app"
 	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
 	"tracklane/tasks"
@@ -37,57 +34,30 @@ type installation struct {
 func newInstallation(t *testing.T) *installation {
 	t.Helper()
 	in := &installation{postgres: servers.Postgres(t), redis: servers.Redis(t)}
-	options, err := redis.ParseURL(in.redis.URL())
-	require.NoError(t, err)
-	options.MaxRetries = -1
-	in.client = redis.NewClient(options)
-	t.Cleanup(func() { assert.NoError(t, in.client.Close()) })
-
-	settings, err := config.Load(in.environment())
-	require.NoError(t, err)
-	p, err := newProgram(settings, roles{api: true}, newLogger(settings.LogLevel, "text"))
-	require.NoError(t, err)
-	in.api = p.url()
-	ctx, stop := context.WithCancel(context.Background())
-	stopped := make(chan error, 1)
-	go func() { stopped <- p.run(ctx) }()
-	t.Cleanup(func() {
-		stop()
-		assert.NoError(t, <-stopped)
-	})
+	in.client = openRedis(t, in.redis)
+	in.api = startServer(t, app.Roles{API: true}, in.environment()...).url
 	require.Eventually(t, func() bool { return in.get(t, "/readyz", nil) == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
 	require.Eventually(t, func() bool { return in.health(t).Database.Connected }, 10*time.Second, 20*time.Millisecond)
 	return in
 }
 
 func (in *installation) environment() []string {
-	return []string{
-		"DATABASE_URL=" + in.postgres.DSN(), "REDIS_URL=" + in.redis.URL(),
-		"HTTP_ADDR=127.0.0.1:0", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s",
-	}
+	return []string{"DATABASE_URL=" + in.postgres.DSN(), "REDIS_URL=" + in.redis.URL()}
 }
 
-// startWorker starts a worker as a process of its own, and returns when it
-// takes tasks.
-func (in *installation) startWorker(t *testing.T) *exec.Cmd {
+// startWorker starts a worker as a process of its own, and returns when it accepts
+// tasks.
+func (in *installation) startWorker(t *testing.T) child {
 	t.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(in.client)
 	before, err := inspector.Servers()
 	require.NoError(t, err)
-	command := exec.Command(os.Args[0], "worker")
-	command.Env = append(append(os.Environ(), in.environment()...), runAsProgram+"=1")
-	command.Stdout, command.Stderr = t.Output(), t.Output()
-	require.NoError(t, command.Start())
-	t.Cleanup(func() {
-		_ = command.Process.Signal(syscall.SIGCONT)
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
+	worker := startProcess(t, "worker", in.environment()...)
 	require.Eventually(t, func() bool {
 		now, err := inspector.Servers()
 		return err == nil && len(now) > len(before)
 	}, 30*time.Second, 20*time.Millisecond, "the worker does not start")
-	return command
+	return worker
 }
 
 func (in *installation) get(t *testing.T, path string, into any) (status int) {
@@ -339,12 +309,12 @@ func TestQueueStatusAddsUpEveryProcess(t *testing.T) {
 		assert.NotNil(t, p.Active)
 		assert.WithinDuration(t, time.Now(), p.StartedAt, time.Minute)
 	}
-	assert.Equal(t, map[int]bool{first.Process.Pid: true, second.Process.Pid: true}, pids)
+	assert.Equal(t, map[int]bool{first.PID(): true, second.PID(): true}, pids)
 
-	require.NoError(t, first.Process.Kill())
+	require.NoError(t, first.Kill())
 	require.Eventually(t, func() bool {
 		left := status().Processors
-		return len(left) == 1 && left[0].PID == second.Process.Pid
+		return len(left) == 1 && left[0].PID == second.PID()
 	}, 30*time.Second, 100*time.Millisecond, "a worker that was killed still counts")
 
 	require.NoError(t, in.redis.Kill())

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 // serveDebug serves pprof on DEBUG_ADDR until ctx ends. An address that cannot
 // be listened on is logged and does not stop the program.
-func (p *program) serveDebug(ctx context.Context) {
+func (p *Program) serveDebug(ctx context.Context) {
 	routes := http.NewServeMux()
 	routes.HandleFunc("/debug/pprof/", pprof.Index)
 	routes.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

@@ -1,9 +1,7 @@
-package main
+package e2e
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,137 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/internal/config"
-)
-
-// server is a running program of some roles.
-type server struct {
-	url  string
-	stop func() // and wait until it has stopped
-}
-
-// startServer runs a program as main does, with this environment.
-func startServer(t *testing.T, r roles, environment ...string) *server {
-	t.Helper()
-	settings, err := config.Load(append([]string{
-		"HTTP_ADDR=127.0.0.1:0", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s",
-	}, environment...))
-	require.NoError(t, err)
-	p, err := newProgram(settings, r, newLogger(settings.LogLevel, settings.LogFormat))
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- p.run(ctx) }()
-	stopped := false
-	s := &server{url: p.url(), stop: func() {
-		if !stopped {
-			stopped = true
-			cancel()
-			assert.NoError(t, <-ended)
-		}
-	}}
-	t.Cleanup(s.stop)
-	return s
-}
-
-// answer is what a request got.
-type answer struct {
-	code   int
-	header http.Header
-	text   string
-	took   time.Duration
-
-	Status        any    `json:"status"` // a number in a problem
-	Points        int    `json:"points"`
-	Inserted      *int   `json:"inserted"`
-	Duplicates    *int   `json:"duplicates"`
-	FlightUUID    string `json:"flight_uuid"`
-	RejectedTotal int    `json:"rejected_total"`
-	Rejected      []struct {
-		Index int
-		Field string
-		Error string
-	} `json:"rejected"`
-	Title string `json:"title"`
-}
-
-func post(t *testing.T, url, contentType, body string, header ...string) answer {
-	t.Helper()
-	request, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
-	require.NoError(t, err)
-	if contentType != "" {
-		request.Header.Set("Content-Type", contentType)
-	}
-	for i := 0; i < len(header); i += 2 {
-		request.Header.Set(header[i], header[i+1])
-	}
-	begun := time.Now()
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	a := answer{code: response.StatusCode, header: response.Header, text: string(text), took: time.Since(begun)}
-	if strings.Contains(response.Header.Get("Content-Type"), "json") {
-		require.NoError(t, json.Unmarshal(text, &a), "%s", text)
-	}
-	return a
-}
-
-func postJSON(t *testing.T, url, body string) answer {
-	t.Helper()
-	return post(t, url, "application/json", body)
-}
-
-// flight makes a body of n points, a second apart.
-func flight(id string, n int) string {
-	return `{"flight_id":"` + id + `","track_points":[` + trackPoints(n) + `]}`
-}
-
-func trackPoints(n int) string {
-	var points []string
-	for i := range n {
-		points = append(points, fmt.Sprintf(`{"datetime":"2026-07-14T%02d:%02d:%02dZ","lat":46.5,"lon":7.25}`, i/3600, i/60%60, i%60))
-	}
-	return strings.Join(points, ",")
-}
-
-func openDatabase(t *testing.T, url string) *pgxpool.Pool {
-	t.Helper()
-	pool, err := pgxpool.New(context.Background(), url)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool
-}
-
-// requireRows waits until a query counts as many rows.
-func requireRows(t *testing.T, pool *pgxpool.Pool, want int, query string, arguments ...any) {
-	t.Helper()
-	require.Eventually(t, func() bool {
-		var got int
-		err := pool.QueryRow(context.Background(), query, arguments...).Scan(&got)
-		return err == nil && got == want
-	}, 30*time.Second, 50*time.Millisecond, "%s: want %d", query, want)
-}
-
-func flymasterFile(lines ...string) string {
-	return "12345, 0\r\n" + strings.Join(lines, "\r\n") + "\r\nEOF\r\n"
-}
-
-const (
-	flymasterLine = "1783958400, 1783958399, 46.5, 7.25, 1234, 11.5, 270"
-	scoringTrack  = `{"date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2,"gps_alt":3}`
-	goodPoint     = `{"datetime":"2026-07-14T11:00:00Z","lat":1,"lon":2}`
+	"tracklane/internal/app"
 )
 
 func TestEachEndpointGivesItsAnswers(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
 	points := func(list string) string { return `{"flight_id":"f","track_points":[` + list + `]}` }
 	large := points(strings.Repeat(" ", 10<<20) + goodPoint)
 	for _, path := range []string{"/live", "/upload"} {
@@ -231,7 +108,7 @@ func TestEachEndpointGivesItsAnswers(t *testing.T) {
 
 func TestFlymasterKeyIsChecked(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, roles{api: true}, "DATABASE_URL="+servers.Database(t), "REDIS_URL="+servers.Redis(t).URL(), "FLYMASTER_SECRET=s")
+	s := startServer(t, app.Roles{API: true}, "DATABASE_URL="+servers.Database(t), "REDIS_URL="+servers.Redis(t).URL(), "FLYMASTER_SECRET=s")
 	wrong := post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine))
 	assert.Equal(t, 403, wrong.code)
 	assert.Equal(t, "NOK\n", wrong.text)
@@ -240,7 +117,7 @@ func TestFlymasterKeyIsChecked(t *testing.T) {
 func TestPointsReachTheirTablesBitForBit(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
 	random := rand.New(rand.NewPCG(3, 4))
 	type point struct {
 		lat, lon, elevation float64
@@ -281,7 +158,7 @@ func TestPointsReachTheirTablesBitForBit(t *testing.T) {
 func TestDuplicatesAreStoredOnceOnEitherRoad(t *testing.T) {
 	t.Parallel()
 	database, redis := servers.Database(t), servers.Redis(t)
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database, "REDIS_URL="+redis.URL())
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+redis.URL())
 	pool := openDatabase(t, database)
 	const count = `SELECT count(*) FROM live_track_points`
 	twice := `{"flight_id":"a","track_points":[` + trackPoints(10) + "," + trackPoints(5) + `]}`
@@ -327,7 +204,7 @@ func TestRequestsAreAnsweredInEachWayForRedisToBeDown(t *testing.T) {
 				return // the embedded server is never either
 			}
 			database := servers.Database(t)
-			s := startServer(t, roles{api: true}, "DATABASE_URL="+database, "REDIS_URL="+start(t))
+			s := startServer(t, app.Roles{API: true}, "DATABASE_URL="+database, "REDIS_URL="+start(t))
 			pool := openDatabase(t, database)
 			requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'live_track_points'`)
 			for i := range 20 {
@@ -345,7 +222,7 @@ func TestRequestsAreAnsweredInEachWayForRedisToBeDown(t *testing.T) {
 
 func TestPointsAreRefusedOnlyWhenBothAreDown(t *testing.T) {
 	t.Parallel()
-	s := startServer(t, roles{api: true}, "DATABASE_URL=postgres://tracklane@127.0.0.1:1/none", "REDIS_URL=redis://127.0.0.1:1/0")
+	s := startServer(t, app.Roles{API: true}, "DATABASE_URL=postgres://tracklane@127.0.0.1:1/none", "REDIS_URL=redis://127.0.0.1:1/0")
 	a := postJSON(t, s.url+"/live", flight("f", 1))
 	assert.Equal(t, 503, a.code)
 	assert.NotEmpty(t, a.header.Get("Retry-After"))
@@ -357,7 +234,7 @@ func TestPartsStartInAnyOrder(t *testing.T) {
 	t.Parallel()
 	postgres, redis := servers.Postgres(t), servers.Redis(t)
 	require.NoError(t, postgres.Kill())
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
 	require.Equal(t, 202, postJSON(t, s.url+"/live", flight("early", 7)).code, "PostgreSQL is down at the start")
 	require.NoError(t, postgres.Restart(t.Context()))
 	pool := openDatabase(t, postgres.DSN())
@@ -365,7 +242,7 @@ func TestPartsStartInAnyOrder(t *testing.T) {
 	s.stop()
 
 	require.NoError(t, redis.Kill())
-	s = startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
+	s = startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
 	require.Equal(t, 201, postJSON(t, s.url+"/live", flight("direct", 7)).code, "Redis is down at the start")
 	require.NoError(t, redis.Restart(t.Context()))
 	require.Eventually(t, func() bool { return postJSON(t, s.url+"/live", flight("late", 7)).code == 202 },
@@ -377,7 +254,7 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	database, redis := servers.Database(t), servers.Redis(t)
 	environment := []string{"DATABASE_URL=" + database, "REDIS_URL=" + redis.URL()}
-	s := startServer(t, roles{api: true, worker: true}, environment...)
+	s := startServer(t, app.Roles{API: true, Worker: true}, environment...)
 	const clients = 8
 	acknowledged := make(chan int, clients)
 	for client := range clients {
@@ -409,7 +286,7 @@ func TestStopUnderLoadLosesNothing(t *testing.T) {
 			total += 1 + n%3*300
 		}
 	}
-	startServer(t, roles{worker: true}, environment...)
+	startServer(t, app.Roles{Worker: true}, environment...)
 	require.Eventually(t, func() bool {
 		var rows int
 		return pool.QueryRow(t.Context(), `SELECT count(*) FROM live_track_points`).Scan(&rows) == nil && rows >= total

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"io"
@@ -36,7 +36,7 @@ func TestMetricsAreConventionalAndAllThatAlertsAndDashboardName(t *testing.T) {
 		known[name] = true
 	}
 	for _, file := range []string{"alerts.yml", "grafana/dashboards/tracklane.json"} {
-		content, err := os.ReadFile("../../deploy/observability/" + file)
+		content, err := os.ReadFile("../deploy/observability/" + file)
 		require.NoError(t, err)
 		names := named.FindAllString(string(content), -1)
 		assert.NotEmpty(t, names, file)

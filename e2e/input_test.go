@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"crypto/sha256"
@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/app"
 )
 
 // exactly writes a float with as many digits as it takes to read it again.
@@ -45,7 +47,7 @@ type scoringPoint struct {
 func TestScoringTracksAreStoredBitForBit(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
 	random := rand.New(rand.NewPCG(10, 11))
 	float := func() *float64 {
 		if random.IntN(3) == 0 {
@@ -100,7 +102,7 @@ func TestScoringTracksAreStoredBitForBit(t *testing.T) {
 func TestFlymasterLinesAreStoredBitForBit(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database,
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database,
 		"REDIS_URL="+servers.Redis(t).URL(), "FLYMASTER_SECRET=s3cret")
 	type point struct {
 		at, uploaded                       time.Time
@@ -145,7 +147,7 @@ func TestFlymasterLinesAreStoredBitForBit(t *testing.T) {
 func TestGoodPointsAreStoredThoughOthersBesideThemAreNot(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
 	pool := openDatabase(t, database)
 	at := func(second int) string { return fmt.Sprintf(`"2026-07-14T11:00:%02dZ"`, second) }
 	good := func(second int) string { return `{"datetime":` + at(second) + `,"lat":1,"lon":2}` }

@@ -1,11 +1,9 @@
-package main
+package e2e
 
 import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,53 +15,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"tracklane/internal/devservers"
+	"tracklane/internal/process"
 )
-
-// process is the program as a process of its own.
-type process struct {
-	*os.Process
-	url  string
-	wait func() error // until it has ended; it may be called again
-}
-
-// startProcess runs the program and waits until it answers.
-func startProcess(t *testing.T, name string, environment ...string) process {
-	t.Helper()
-	port, err := devservers.FreePort()
-	require.NoError(t, err)
-	command := exec.Command(os.Args[0], name)
-	command.Env = append(os.Environ(), runAsProgram+"=1", fmt.Sprint("HTTP_ADDR=127.0.0.1:", port),
-		"LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s")
-	command.Env = append(command.Env, environment...)
-	command.Stdout, command.Stderr = t.Output(), t.Output()
-	require.NoError(t, command.Start())
-	p := process{command.Process, fmt.Sprint("http://127.0.0.1:", port), sync.OnceValue(command.Wait)}
-	t.Cleanup(func() {
-		_ = p.Kill()
-		_ = p.wait()
-	})
-	require.Eventually(t, func() bool { return answers(p.url) }, 20*time.Second, 20*time.Millisecond)
-	return p
-}
-
-func answers(url string) bool {
-	response, err := http.Get(url + "/livez")
-	if err != nil {
-		return false
-	}
-	_ = response.Body.Close()
-	return response.StatusCode == http.StatusOK
-}
-
-func openRedis(t *testing.T, server *devservers.Redis) *redis.Client {
-	t.Helper()
-	options, err := redis.ParseURL(server.URL())
-	require.NoError(t, err)
-	client := redis.NewClient(options)
-	t.Cleanup(func() { assert.NoError(t, client.Close()) })
-	return client
-}
 
 // acknowledged is how many points of each flight a server took.
 type acknowledged struct {
@@ -169,9 +122,9 @@ func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
 		return client.LLen(t.Context(), "asynq:{live}:active").Val() > 0
 	}, 10*time.Second, 10*time.Millisecond)
 	ended := make(chan error, 1)
-	go func() { ended <- serve.wait() }()
+	go func() { ended <- serve.Wait() }()
 	require.NoError(t, serve.Signal(syscall.SIGTERM))
-	require.Eventually(t, func() bool { return !answers(serve.url) }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return process.RespondsWith(serve.url+"/livez", http.StatusOK)(t.Context()) != nil }, 5*time.Second, 10*time.Millisecond)
 	<-time.After(100 * time.Millisecond) // the first may still be on its way through the process
 	require.NoError(t, serve.Signal(syscall.SIGTERM))
 	select {

@@ -1,4 +1,4 @@
-package main
+package e2e
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/app"
 	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
 )
@@ -88,7 +89,7 @@ func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
 				return
 			}
 			client := openRedis(t, server)
-			s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+database, "REDIS_URL="+server.URL())
+			s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+server.URL())
 			pool := openDatabase(t, database)
 			requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)
 
@@ -135,7 +136,7 @@ func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
 func TestWhileBothAreDownNothingIsClaimed(t *testing.T) {
 	t.Parallel()
 	postgres, redis := servers.Postgres(t), servers.Redis(t)
-	s := startServer(t, roles{api: true, worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
 	pool := openDatabase(t, postgres.DSN())
 	requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)
 	for _, a := range postEverywhere(t, s, 0) {

@@ -1,0 +1,105 @@
+package app
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"time"
+
+	"tracklane/asynqmon"
+	"tracklane/handlers"
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
+	"tracklane/store"
+	"tracklane/tasks"
+)
+
+// startParts starts all parts but the HTTP server, and returns the handler that
+// the server is to serve.
+func (p *Program) startParts(r *run) http.Handler {
+	if p.config.DebugAddr != "" {
+		r.parts.Go(func() { p.serveDebug(r.background) })
+	}
+	migrated := p.startMigration(r)
+	recorder := metrics.New(p.lanes, p.version)
+	r.parts.Go(func() { recorder.Publish(r.background, p.connections.Inspect, processID()) })
+	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder))
+	if p.roles.Worker {
+		p.startWorker(r, writer, migrated)
+	}
+	var enqueuer *tasks.Enqueuer
+	if p.roles.API {
+		enqueuer = p.startEnqueuer(r)
+	}
+	server := handlers.New(handlers.Parts{
+		Lanes: p.lanes, Enqueuer: enqueuer, Writer: writer, Recorder: recorder, Logger: p.logger,
+		Database:  store.NewDatabase(p.pool, p.lanes),
+		Inspector: tasks.NewInspector(p.connections, p.lanes),
+		Asynqmon: asynqmon.New(p.connections.Inspect, p.lanes,
+			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
+		Weights: p.weights(),
+		Version: p.version,
+	})
+	r.parts.Go(func() { server.Run(r.ctx) })
+	return server
+}
+
+// startEnqueuer starts the way of points into Redis.
+func (p *Program) startEnqueuer(r *run) *tasks.Enqueuer {
+	enqueuer := tasks.NewEnqueuer(p.connections, p.lanes, tasks.EnqueuerOptions{
+		Batching: p.batching(), Timeout: p.config.Redis.Timeout, MaxWaitingPoints: p.config.MaxWaitingPoints,
+	}, p.logger)
+	r.parts.Go(func() { enqueuer.Run(r.background) })
+	return enqueuer
+}
+
+// startWorker starts the way of points from Redis into PostgreSQL once migrated
+// is closed: before, there is no table to write to.
+func (p *Program) startWorker(r *run, writer *store.Writer, migrated <-chan struct{}) {
+	worker := tasks.NewWorker(p.connections, p.lanes, writer, tasks.WorkerOptions{
+		Concurrency:     p.config.WorkerConcurrency,
+		Weights:         p.weights(),
+		Batching:        p.batching(),
+		ShutdownTimeout: p.config.ShutdownTimeout * 3 / 4,
+	}, p.logger)
+	r.parts.Go(func() {
+		<-migrated
+		worker.Run(r.ctx)
+	})
+}
+
+func (p *Program) batching() tasks.Batching {
+	return tasks.Batching{
+		MinPoints: p.config.BatchMinPoints, MaxPoints: p.config.BatchMaxPoints,
+		GracePeriod: p.config.GroupGracePeriod, MaxDelay: p.config.GroupMaxDelay,
+	}
+}
+
+func (p *Program) weights() map[string]int {
+	weights := make(map[string]int)
+	for _, l := range p.lanes {
+		weights[l.Name] = p.config.Lanes[l.Name].Weight
+	}
+	return weights
+}
+
+// observeWrites counts what a writer did.
+func observeWrites(recorder *metrics.Recorder) store.Observer {
+	return func(points *lane.Points, result store.Result, took time.Duration, err error) {
+		if err != nil {
+			recorder.WriteFailed(points.Lane)
+			return
+		}
+		recorder.Written(points, result.Inserted, result.Duplicates, result.Rejected, took)
+	}
+}
+
+// processID distinguishes this process from the others that share its Redis.
+func processID() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown" // the number behind it makes the id unique all the same
+	}
+	return fmt.Sprintf("%s:%d:%x", host, os.Getpid(), rand.Uint64())
+}

@@ -1,0 +1,155 @@
+// Package app joins tracklane's parts to the program that one process runs. The
+// commands, "dev" and the end-to-end tests start the same one; no other package
+// knows all parts.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/net/netutil"
+
+	"tracklane/internal/config"
+	"tracklane/internal/lane"
+	"tracklane/store"
+	"tracklane/tasks"
+)
+
+// Roles are the parts of tracklane that a process runs.
+type Roles struct {
+	API    bool // the lanes, the pages and the operators' endpoints
+	Worker bool // the writing of queued points
+}
+
+// Program is tracklane as one process runs it.
+type Program struct {
+	config   config.Config
+	roles    Roles
+	version  string
+	logger   *slog.Logger
+	listener net.Listener
+
+	lanes       []*lane.Lane
+	pool        *pgxpool.Pool
+	connections *tasks.Connections
+}
+
+// New makes a program that listens already, so that an address in use is found at
+// once. Neither PostgreSQL nor Redis needs to be there yet. The version is what
+// /health and the metrics say. A program that was made must be Run.
+func New(c config.Config, roles Roles, version string, logger *slog.Logger) (*Program, error) {
+	redis, err := c.Redis.Options()
+	if err != nil {
+		return nil, err
+	}
+	database, err := c.DatabasePool()
+	if err != nil {
+		return nil, err
+	}
+	pool, err := store.Open(database)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", c.HTTPAddr)
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
+	}
+	return &Program{
+		config: c, roles: roles, version: version, logger: logger,
+		listener:    netutil.LimitListener(listener, maxClients),
+		lanes:       lane.All(lane.Options{FlymasterSecret: c.FlymasterSecret}),
+		pool:        pool,
+		connections: tasks.Connect(*redis, c.Redis.MaxConnections),
+	}, nil
+}
+
+// URL is where the program is to be reached from the same machine.
+func (p *Program) URL() string {
+	address := p.listener.Addr().(*net.TCPAddr)
+	host := address.IP.String()
+	if address.IP.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port))
+}
+
+// maxClients is how many clients may be connected at the same time; others wait
+// until one goes. Each needs some 20 kB.
+const maxClients = 10_000
+
+// The limits of one HTTP request. A phone with a bad connection sends slowly: its
+// request may take a minute, but the headers must come at once.
+const (
+	headerTimeout = 10 * time.Second
+	readTimeout   = time.Minute
+	idleTimeout   = 2 * time.Minute
+)
+
+// Run works until ctx ends or a part fails, and then stops within the configured
+// SHUTDOWN_TIMEOUT. It returns nil after an orderly stop, and the error of the
+// part that failed first. It may be called once.
+func (p *Program) Run(ctx context.Context) error {
+	r := newRun(ctx)
+	defer r.stop()
+	handler := p.startParts(r)
+	server := p.startServer(r, handler)
+	p.logger.Info("tracklane is running", "url", p.URL(), "api", p.roles.API, "worker", p.roles.Worker)
+
+	<-r.ctx.Done()
+	p.logger.Info("tracklane is stopping", "timeout", p.config.ShutdownTimeout)
+	deadline, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout)
+	defer cancel()
+	if err := server.Shutdown(deadline); err != nil {
+		p.logger.Warn("requests were cut off", "error", err)
+		_ = server.Close() // closes what Shutdown gave up on
+	}
+	r.stopBackground()
+	if !p.close(deadline, &r.parts) {
+		p.logger.Warn("SHUTDOWN_TIMEOUT is over; unfinished batches come back to the other workers")
+	}
+	p.logger.Info("tracklane has stopped")
+	return r.failure()
+}
+
+// startServer serves HTTP until the server is shut down.
+func (p *Program) startServer(r *run, handler http.Handler) *http.Server {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
+	}
+	r.parts.Go(func() {
+		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+			r.fail(fmt.Errorf("serve HTTP: %w", err))
+		}
+	})
+	return server
+}
+
+// close waits for the parts, then closes the pools. It returns false if ctx ends
+// first.
+func (p *Program) close(ctx context.Context, parts *sync.WaitGroup) bool {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		parts.Wait()
+		if err := p.connections.Close(); err != nil {
+			p.logger.Warn("close the connections to Redis", "error", err)
+		}
+		p.pool.Close()
+	}()
+	select {
+	case <-closed:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

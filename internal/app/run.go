@@ -1,0 +1,47 @@
+package app
+
+import (
+	"context"
+	"sync"
+)
+
+// run is one Program.Run: which parts run, and what ends them.
+type run struct {
+	// ctx ends when the program is to stop: when its user says so, or when a part
+	// has failed.
+	ctx  context.Context
+	stop context.CancelFunc
+
+	// background ends later: it is for what requests in flight need.
+	background     context.Context
+	stopBackground context.CancelFunc
+
+	parts    sync.WaitGroup
+	failures chan error // the first one
+}
+
+func newRun(ctx context.Context) *run {
+	r := &run{failures: make(chan error, 1)}
+	r.ctx, r.stop = context.WithCancel(ctx)
+	r.background, r.stopBackground = context.WithCancel(context.WithoutCancel(ctx))
+	return r
+}
+
+// fail ends the run because a part could not do its work.
+func (r *run) fail(err error) {
+	select {
+	case r.failures <- err:
+	default: // another part failed before
+	}
+	r.stop()
+}
+
+// failure is the error of the part that failed first, or nil.
+func (r *run) failure() error {
+	select {
+	case err := <-r.failures:
+		return err
+	default:
+		return nil
+	}
+}

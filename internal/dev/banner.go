@@ -1,0 +1,29 @@
+package dev
+
+import (
+	"fmt"
+	"io"
+)
+
+// banner is what is written once at the start.
+type banner struct {
+	version, url, database, redis string
+	inMemory                      bool // Redis loses its data with the process
+	pilots                        int
+}
+
+func writeBanner(out io.Writer, b banner) {
+	fmt.Fprintf(out, `tracklane %s
+
+  Page        %[2]s/
+  Queues      %[2]s/asynqmon
+  Health      %[2]s/health
+  Metrics     %[2]s/metrics
+  PostgreSQL  %[3]s
+  Redis       %[4]s
+`, b.version, b.url, b.database, b.redis)
+	if b.inMemory {
+		fmt.Fprintln(out, "\n  No redis-server is on PATH: queued points are kept in memory only.")
+	}
+	fmt.Fprintf(out, "\n%d simulated pilots are flying. Ctrl-C stops everything.\n\n", b.pilots)
+}
