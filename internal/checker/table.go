@@ -38,9 +38,9 @@ type Span struct {
 // NewTable returns the table of a lane in the database of pool.
 func NewTable(pool *pgxpool.Pool, l *lane.Lane) *Table {
 	types := map[lane.Kind]string{lane.Text: "text", lane.UUID: "uuid", lane.BigInt: "bigint"}
-	kind := types[l.Track[0].Kind]
-	flight, at := pgx.Identifier{l.Track[0].Name}.Sanitize(), pgx.Identifier{l.Time}.Sanitize()
-	altitude, table := pgx.Identifier{l.Values[0].Name}.Sanitize(), pgx.Identifier{l.Table}.Sanitize()
+	kind := types[l.TrackColumns[0].Kind]
+	flight, at := pgx.Identifier{l.TrackColumns[0].Name}.Sanitize(), pgx.Identifier{l.TimeColumn}.Sanitize()
+	altitude, table := pgx.Identifier{l.ValueColumns[0].Name}.Sanitize(), pgx.Identifier{l.Table}.Sanitize()
 	all := fmt.Sprintf("SELECT %s::text, %s, lat, lon, %s FROM %s", flight, at, altitude, table)
 	some := fmt.Sprintf(" WHERE %s = ANY($1::text[]::%s[])", flight, kind)
 	return &Table{

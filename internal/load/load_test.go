@@ -58,7 +58,7 @@ func TestARunIsCountedByStatus(t *testing.T) {
 		case n%10 == 1:
 			answers(http.StatusCreated)(w, r)
 		case n%100 == 2:
-			panic(http.ErrAbortHandler) // closes the connection without an answer
+			panic(http.ErrAbortHandler) // closes the connection without a response
 		default:
 			answers(http.StatusAccepted)(w, r)
 		}
@@ -69,12 +69,12 @@ func TestARunIsCountedByStatus(t *testing.T) {
 	require.EqualValues(t, 200, report.Requests)
 	require.EqualValues(t, 600, report.Points)
 	require.EqualValues(t, 3*(20+158), report.AcknowledgedPoints)
-	require.Equal(t, map[int]int64{http.StatusAccepted: 158, http.StatusCreated: 20, http.StatusServiceUnavailable: 20, transportError: 2}, report.Answers)
+	require.Equal(t, map[int]int64{http.StatusAccepted: 158, http.StatusCreated: 20, http.StatusServiceUnavailable: 20, transportError: 2}, report.Responses)
 	require.Positive(t, report.Latency.P50)
 	require.LessOrEqual(t, report.Latency.P50, report.Latency.P99)
 	require.LessOrEqual(t, report.Latency.P99, report.Latency.Max)
 	require.Contains(t, out.String(), "202 Accepted")
-	require.Contains(t, out.String(), "error, no answer")
+	require.Contains(t, out.String(), "error, no response")
 }
 
 func TestWithARateLatencyCountsFromWhenARequestWasDue(t *testing.T) {
@@ -288,7 +288,7 @@ func TestPointsThatAreThereTwiceOrWereNeverSentAreFound(t *testing.T) {
 			require.NoError(t, err)
 			require.ErrorIs(t, runErr, ErrPointsWrong)
 			require.Zero(t, report.Verification.Missing)
-			require.Equal(t, c.twice, report.Verification.Twice)
+			require.Equal(t, c.twice, report.Verification.Duplicates)
 			require.Equal(t, c.unexpected, report.Verification.Unexpected)
 		})
 	}

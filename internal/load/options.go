@@ -29,16 +29,17 @@ type Options struct {
 	Connections int // requests on their way at once
 
 	// Rate is in requests a second over all connections; 0 is as many as the
-	// server takes. With a rate, the latency of a request that had to wait for a
-	// connection counts from the moment at which it was due, so a stalled server
-	// shows in every request it held up.
+	// server accepts. With a rate, the latency of a request that had to wait for a
+	// connection counts from the moment at which it was due, so that a stalled
+	// server shows in every request that it held up. Without that, latencies would
+	// suffer from coordinated omission.
 	Rate float64
 
 	// FlymasterSecret signs the files of the flymaster lane.
 	FlymasterSecret string
 
 	// Verify compares the lane's table at DatabaseURL with what the server
-	// acknowledged, for up to VerifyTimeout (0: 60 s) after the last answer.
+	// acknowledged, for up to VerifyTimeout (0: 60 s) after the last response.
 	Verify        bool
 	DatabaseURL   string
 	VerifyTimeout time.Duration

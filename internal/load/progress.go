@@ -17,9 +17,9 @@ const (
 	barLength    = 1000
 )
 
-// showProgress tells how far a run is until the returned function is called:
+// showProgress shows how far a run is until the returned function is called:
 // with a bar on a terminal, with a line a second elsewhere.
-func showProgress(out io.Writer, ledger *ledger, options Options, start time.Time) (stop func()) {
+func showProgress(out io.Writer, history *history, options Options, start time.Time) (stop func()) {
 	interval, show, finish := lineInterval, lines(out), func() {}
 	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		bar := progressbar.NewOptions(barLength,
@@ -48,10 +48,10 @@ func showProgress(out io.Writer, ledger *ledger, options Options, start time.Tim
 				return
 			case <-ticker.C:
 				elapsed := time.Since(start)
-				answered, acknowledged := ledger.counts()
-				status := fmt.Sprintf("%d requests answered, %d acknowledged, %.0f/s",
-					answered, acknowledged, float64(answered)/elapsed.Seconds())
-				show(fractionDone(options, answered, elapsed), status)
+				done, acknowledged := history.counts()
+				status := fmt.Sprintf("%d requests done, %d acknowledged, %.0f/s",
+					done, acknowledged, float64(done)/elapsed.Seconds())
+				show(fractionDone(options, done, elapsed), status)
 			}
 		}
 	})
@@ -68,10 +68,10 @@ func lines(out io.Writer) func(done float64, status string) {
 }
 
 // fractionDone is how far a run is, by requests or by time, between 0 and 1.
-func fractionDone(options Options, answered uint64, elapsed time.Duration) float64 {
+func fractionDone(options Options, requests uint64, elapsed time.Duration) float64 {
 	var done float64
 	if options.Requests > 0 {
-		done = float64(answered) / float64(options.Requests)
+		done = float64(requests) / float64(options.Requests)
 	}
 	if options.Duration > 0 {
 		done = max(done, elapsed.Seconds()/options.Duration.Seconds())

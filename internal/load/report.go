@@ -1,6 +1,7 @@
 package load
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -10,64 +11,68 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"tracklane/internal/checker"
 )
 
 // Report is how a run went.
 type Report struct {
 	Lane               string
-	Requests           int64 // sent, and answered or given up
+	Requests           int64 // that got a response or failed
 	Points             int64 // in those requests
-	AcknowledgedPoints int64 // in requests answered 201 or 202
+	AcknowledgedPoints int64 // in requests with a response 201 or 202
 
-	// Duration is from the first request to the last answer.
+	// Duration is from the first request to the last response.
 	Duration time.Duration
 	Latency  Latency
 
-	// Answers counts requests by status code. Those that got no answer stand
+	// Responses counts requests by status code. Those that got no response stand
 	// under 0: whether their points were stored is not known.
-	Answers map[int]int64
+	Responses map[int]int64
 
 	// Verification is nil when none was asked for.
 	Verification *Verification
+
+	run *run // which Verify compares
 }
 
-// Latency is how long requests took to be answered.
+// Verify compares the run's points with the lane's table in a database, as Run
+// does when options ask for it, for up to timeout. It returns an error only if
+// the table cannot be read: what is wrong with the points is in the Verification.
+func (r Report) Verify(ctx context.Context, databaseURL string, timeout time.Duration) (Verification, error) {
+	check, err := newVerifier(ctx, databaseURL, r.run)
+	if err != nil {
+		return Verification{}, err
+	}
+	defer check.close()
+	return check.verify(ctx, timeout)
+}
+
+// Latency is how long requests took to their response.
 type Latency struct {
 	P50, P95, P99, Max time.Duration
 }
 
 // Verification is what the database held of a run's points.
 type Verification struct {
-	Took    time.Duration // from the last answer until all were stored, or the look was given up
-	Stored  int64         // acknowledged points that are there
-	Missing int64         // acknowledged points that are not
-	Twice   int64         // rows beyond the first of a point
-
-	// Unacknowledged counts stored points whose request was not acknowledged,
-	// as when its answer was lost. They are not an error.
-	Unacknowledged int64
-
-	// Unexpected counts rows of the run's flights at a time or place that was
-	// never sent.
-	Unexpected int64
+	Took           time.Duration // from the last response until all were stored, or the timeout
+	checker.Result               // unexpected are rows of the run's flights at a time or place that was never sent
 }
 
-// OK says whether each acknowledged point is stored once, and nothing else is.
-func (v Verification) OK() bool { return v.Missing == 0 && v.Twice == 0 && v.Unexpected == 0 }
-
-func newReport(options Options, l *ledger, latency *hdrhistogram.Histogram, took time.Duration) Report {
-	answered, acknowledged := l.counts()
+func newReport(options Options, r *run, latency *hdrhistogram.Histogram, took time.Duration) Report {
+	done, acknowledged := r.history.counts()
 	at := func(quantile float64) time.Duration {
 		return time.Duration(latency.ValueAtQuantile(quantile)) * time.Microsecond
 	}
 	return Report{
 		Lane:               options.Lane,
-		Requests:           int64(answered),
-		Points:             int64(answered) * int64(options.PointsPerRequest),
+		Requests:           int64(done),
+		Points:             int64(done) * int64(options.PointsPerRequest),
 		AcknowledgedPoints: int64(acknowledged) * int64(options.PointsPerRequest),
 		Duration:           took,
 		Latency:            Latency{P50: at(50), P95: at(95), P99: at(99), Max: time.Duration(latency.Max()) * time.Microsecond},
-		Answers:            maps.Clone(l.answers),
+		Responses:          r.history.byStatus(),
+		run:                r,
 	}
 }
 
@@ -98,22 +103,22 @@ func (r Report) print(out io.Writer) {
 	row("latency p95", "%s", r.Latency.P95)
 	row("latency p99", "%s", r.Latency.P99)
 	row("latency max", "%s", r.Latency.Max)
-	for _, status := range slices.Sorted(maps.Keys(r.Answers)) {
-		row(answerName(status), "%d", r.Answers[status])
+	for _, status := range slices.Sorted(maps.Keys(r.Responses)) {
+		row(statusName(status), "%d", r.Responses[status])
 	}
 	if v := r.Verification; v != nil {
-		row("stored", "%d\tacknowledged points, %s after the last answer", v.Stored, v.Took.Round(time.Millisecond))
+		row("stored", "%d\tacknowledged points, %s after the last response", v.Stored, v.Took.Round(time.Millisecond))
 		row("missing", "%d\tacknowledged but not stored", v.Missing)
-		row("twice", "%d\trows too many", v.Twice)
+		row("duplicates", "%d\trows too many", v.Duplicates)
 		row("unexpected", "%d\trows that nobody sent", v.Unexpected)
 		row("unacknowledged", "%d\tstored all the same", v.Unacknowledged)
 	}
 	_ = table.Flush() // as with any print, a closed output stops nothing
 }
 
-func answerName(status int) string {
+func statusName(status int) string {
 	if status == transportError {
-		return "error, no answer"
+		return "error, no response"
 	}
 	return fmt.Sprintf("%d %s", status, http.StatusText(status))
 }

@@ -10,16 +10,19 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"tracklane/internal/lane"
 )
 
 // ErrPointsWrong is returned by Run when acknowledged points are missing from
 // the database, or when points are there twice or were never sent.
 var ErrPointsWrong = errors.New("the stored points are not those that were acknowledged")
 
-// ErrNothingAcknowledged is returned by Run when the server took no request.
+// ErrNothingAcknowledged is returned by Run when the server acknowledged no
+// request.
 var ErrNothingAcknowledged = errors.New("the server acknowledged no request")
 
-const reachTimeout = 5 * time.Second
+const checkReachableTimeout = 5 * time.Second
 
 // Run sends the load that options describe and writes progress and the report
 // to out, which it also returns.
@@ -43,24 +46,25 @@ func Run(ctx context.Context, options Options, out io.Writer) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	if err := reach(ctx, to); err != nil {
+	if err := checkReachable(ctx, to); err != nil {
 		return Report{}, err
 	}
-	sent := newTraffic(formats()[into.Name], options.FlymasterSecret, rand.Uint64(), options.PointsPerRequest, time.Now())
-
+	h := newHistory(math.MaxUint64)
+	if options.Requests > 0 {
+		h.limit = uint64(options.Requests)
+	}
+	r := &run{
+		lane: into, history: h,
+		workload: newWorkload(into.Name, options.FlymasterSecret, rand.Uint64(), options.PointsPerRequest, time.Now()),
+	}
 	var check *verifier
 	if options.Verify {
-		if check, err = newVerifier(ctx, options.DatabaseURL, into, sent); err != nil {
+		if check, err = newVerifier(ctx, options.DatabaseURL, r); err != nil {
 			return Report{}, err
 		}
 		defer check.close()
 	}
-
-	ledger := newLedger(math.MaxUint64)
-	if options.Requests > 0 {
-		ledger.limit = uint64(options.Requests)
-	}
-	report, last := sendAll(ctx, options, to, sent, ledger, out)
+	report := r.send(ctx, options, to, out)
 	if check != nil {
 		if ctx.Err() != nil {
 			ctx = context.WithoutCancel(ctx)
@@ -70,7 +74,7 @@ func Run(ctx context.Context, options Options, out io.Writer) (Report, error) {
 			timeout = defaultVerifyTimeout
 		}
 		fmt.Fprintf(out, "verifying, for up to %s\n", timeout)
-		found, err := check.verify(ctx, ledger, last, timeout)
+		found, err := check.verify(ctx, timeout)
 		if err != nil {
 			report.print(out)
 			return report, err
@@ -87,9 +91,18 @@ func Run(ctx context.Context, options Options, out io.Writer) (Report, error) {
 	return report, nil
 }
 
-// reach says early, and clearly, that there is no server.
-func reach(ctx context.Context, to target) error {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+// run is what was sent, as far as it must be known to verify it.
+type run struct {
+	lane     *lane.Lane
+	workload *workload
+	history  *history
+	last     time.Time // of the last response
+}
+
+// checkReachable returns early, with an error that says so, when there is no
+// server.
+func checkReachable(ctx context.Context, to target) error {
+	ctx, cancel := context.WithTimeout(ctx, checkReachableTimeout)
 	defer cancel()
 	connection, err := new(net.Dialer).DialContext(ctx, "tcp", to.address)
 	if err != nil {
@@ -98,9 +111,9 @@ func reach(ctx context.Context, to target) error {
 	return connection.Close()
 }
 
-// sendAll runs the senders to their end and returns the report, still without
-// its verification, and when the last answer came.
-func sendAll(ctx context.Context, options Options, to target, sent *traffic, ledger *ledger, out io.Writer) (Report, time.Time) {
+// send runs the senders to their end and returns the report, without its
+// verification.
+func (r *run) send(ctx context.Context, options Options, to target, out io.Writer) Report {
 	if options.Duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, options.Duration)
@@ -112,14 +125,14 @@ func sendAll(ctx context.Context, options Options, to target, sent *traffic, led
 	start := time.Now()
 	for i := range senders {
 		senders[i] = &sender{
-			client: client, url: to.url, traffic: sent, ledger: ledger,
+			client: client, url: to.url, workload: r.workload, history: r.history,
 			start: start, latency: newHistogram(), last: start,
 		}
 		if options.Rate > 0 {
 			senders[i].interval = float64(time.Second) / options.Rate
 		}
 	}
-	stopProgress := showProgress(out, ledger, options, start)
+	stopProgress := showProgress(out, r.history, options, start)
 	var running sync.WaitGroup
 	for _, s := range senders {
 		running.Go(func() { s.send(ctx) })
@@ -127,12 +140,13 @@ func sendAll(ctx context.Context, options Options, to target, sent *traffic, led
 	running.Wait()
 	stopProgress()
 
-	latency, last := newHistogram(), start
+	latency := newHistogram()
+	r.last = start
 	for _, s := range senders {
 		latency.Merge(s.latency)
-		if s.last.After(last) {
-			last = s.last
+		if s.last.After(r.last) {
+			r.last = s.last
 		}
 	}
-	return newReport(options, ledger, latency, last.Sub(start)), last
+	return newReport(options, r, latency, r.last.Sub(start))
 }

@@ -7,10 +7,12 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/valyala/fasthttp"
+
+	"tracklane/internal/clock"
 )
 
 const (
-	// requestTimeout is how long a request waits for its answer.
+	// requestTimeout is how long a request waits for its response.
 	requestTimeout = 15 * time.Second
 
 	// errorPause keeps a connection from spending its requests on a server
@@ -31,19 +33,19 @@ func newClient(to target, connections int) *fasthttp.HostClient {
 
 // sender is one connection's worth of load.
 type sender struct {
-	client  *fasthttp.HostClient
-	url     string
-	traffic *traffic
-	ledger  *ledger
+	client   *fasthttp.HostClient
+	url      string
+	workload *workload
+	history  *history
 
 	start    time.Time
 	interval float64 // nanoseconds between requests of all senders; 0: none
 
 	latency *hdrhistogram.Histogram // microseconds
-	last    time.Time               // of the last answer
+	last    time.Time               // of the last response
 }
 
-// send sends one request after another until the ledger has no more or ctx is
+// send sends one request after another until the history hands out no more or ctx is
 // done. The request on its way then is still waited for.
 func (s *sender) send(ctx context.Context) {
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
@@ -51,21 +53,21 @@ func (s *sender) send(ctx context.Context) {
 	defer fasthttp.ReleaseResponse(response)
 	request.SetRequestURI(s.url)
 	request.Header.SetMethod(http.MethodPost)
-	request.Header.SetContentType(s.traffic.format.contentType)
+	request.Header.SetContentType(s.workload.format.ContentType)
 
 	var body []byte
 	for ctx.Err() == nil {
-		number, ok := s.ledger.take()
+		number, ok := s.history.next()
 		if !ok {
 			return
 		}
-		body = s.traffic.appendBody(body[:0], number)
+		body = s.workload.appendBody(body[:0], number)
 		request.SetBodyRaw(body)
 		due := time.Now()
 		if s.interval > 0 {
 			due = s.start.Add(time.Duration(float64(number) * s.interval))
 			if wait := time.Until(due); wait > 0 {
-				if !sleep(ctx, wait) {
+				if !clock.Sleep(ctx, wait) {
 					return
 				}
 				// A free connection is not why the request goes late: Go's
@@ -80,25 +82,10 @@ func (s *sender) send(ctx context.Context) {
 		}
 		s.last = time.Now()
 		_ = s.latency.RecordValue(min(s.last.Sub(due).Microseconds(), s.latency.HighestTrackableValue()))
-		s.ledger.answer(number, status)
+		s.history.record(number, status)
 		if err != nil {
-			sleep(ctx, errorPause)
+			clock.Sleep(ctx, errorPause)
 		}
-	}
-}
-
-// sleep waits, and says whether it did to the end.
-func sleep(ctx context.Context, wait time.Duration) bool {
-	if wait <= 0 {
-		return true
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -191,7 +191,7 @@ func (s *system) send(ctx context.Context, p *process, o load.Options) (load.Rep
 	if err != nil {
 		return report, errors.Join(fmt.Errorf("send: %w", err), context.Cause(ctx))
 	}
-	for status, requests := range report.Answers {
+	for status, requests := range report.Responses {
 		if status < 200 || status > 299 {
 			return report, fmt.Errorf("%d of %d requests were answered %d (0: not at all)", requests, report.Requests, status)
 		}
@@ -214,8 +214,8 @@ func (s *system) enqueue(ctx context.Context, p *process, w workload, points, co
 	report, err := s.send(ctx, p, load.Options{
 		Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: connections,
 	})
-	if err == nil && report.Answers[http.StatusAccepted] != report.Requests {
-		err = fmt.Errorf("only %d of %d requests went to Redis", report.Answers[http.StatusAccepted], report.Requests)
+	if err == nil && report.Responses[http.StatusAccepted] != report.Requests {
+		err = fmt.Errorf("only %d of %d requests went to Redis", report.Responses[http.StatusAccepted], report.Requests)
 	}
 	return report.PointsPerSecond(), err
 }

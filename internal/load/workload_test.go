@@ -17,7 +17,6 @@ func TestEveryPointIsUniqueAndKnownByItsNumber(t *testing.T) {
 	for _, l := range lane.All(lane.Options{FlymasterSecret: secret}) {
 		for _, points := range []int{1, 7, 1000, 2500} {
 			t.Run(fmt.Sprintf("%s with %d points a request", l.Name, points), func(t *testing.T) {
-				f := formats()[l.Name]
 				type key struct {
 					track    string
 					at       int64
@@ -26,7 +25,7 @@ func TestEveryPointIsUniqueAndKnownByItsNumber(t *testing.T) {
 				seen := make(map[key]bool)
 				total := 0
 				for _, run := range []uint64{0, 1<<64 - 1} {
-					sent := newTraffic(f, secret, run, points, now)
+					sent := newWorkload(l.Name, secret, run, points, now)
 					requests := uint64(2*flightsAtOnce + 17)
 					if points >= flightPoints {
 						requests = maxTracks + 1
@@ -58,7 +57,7 @@ func TestEveryPointIsUniqueAndKnownByItsNumber(t *testing.T) {
 }
 
 func TestAPointIsNotTakenForAnother(t *testing.T) {
-	sent := newTraffic(formats()["live"], "", 1, 10, time.Now())
+	sent := newWorkload("live", "", 1, 10, time.Now())
 	flown := sent.tracks[0]
 	cases := []struct {
 		name     string
@@ -83,7 +82,7 @@ func TestAPointIsNotTakenForAnother(t *testing.T) {
 
 func TestRequestsAndFlightsMatchBothWays(t *testing.T) {
 	for _, points := range []int{1, 3, 999, 1000, 1001} {
-		sent := newTraffic(formats()["live"], "", 1, points, time.Now())
+		sent := newWorkload("live", "", 1, points, time.Now())
 		flights := make(map[uint64]bool)
 		for number := range 3 * sent.block() {
 			flightNumber, part := sent.request(number)
@@ -103,7 +102,7 @@ func TestRequestsAndFlightsMatchBothWays(t *testing.T) {
 func BenchmarkAppendBody(b *testing.B) {
 	for _, points := range []int{1, 1000} {
 		b.Run(fmt.Sprint(points), func(b *testing.B) {
-			sent := newTraffic(formats()["live"], "", 1, points, time.Now())
+			sent := newWorkload("live", "", 1, points, time.Now())
 			var body []byte
 			number := uint64(0)
 			for b.Loop() {
