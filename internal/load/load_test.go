@@ -3,6 +3,7 @@ package load
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -39,28 +40,28 @@ func start(t *testing.T, handle http.HandlerFunc) (url string) {
 	return server.URL
 }
 
-// answers always gives the same status.
-func answers(status int) http.HandlerFunc {
+// respondsWith always gives the same status.
+func respondsWith(status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		w.WriteHeader(status)
 	}
 }
 
-func TestARunIsCountedByStatus(t *testing.T) {
+func TestRun_CountsResponsesByStatus(t *testing.T) {
 	var number atomic.Int64
 	url := start(t, func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "/live", r.URL.Path)
 		assert.Equal(t, http.MethodPost, r.Method)
 		switch n := number.Add(1); {
 		case n%10 == 0:
-			answers(http.StatusServiceUnavailable)(w, r)
+			respondsWith(http.StatusServiceUnavailable)(w, r)
 		case n%10 == 1:
-			answers(http.StatusCreated)(w, r)
+			respondsWith(http.StatusCreated)(w, r)
 		case n%100 == 2:
 			panic(http.ErrAbortHandler) // closes the connection without a response
 		default:
-			answers(http.StatusAccepted)(w, r)
+			respondsWith(http.StatusAccepted)(w, r)
 		}
 	})
 	var out bytes.Buffer
@@ -77,7 +78,7 @@ func TestARunIsCountedByStatus(t *testing.T) {
 	require.Contains(t, out.String(), "error, no response")
 }
 
-func TestWithARateLatencyCountsFromWhenARequestWasDue(t *testing.T) {
+func TestRun_AvoidsCoordinatedOmissionWithARate(t *testing.T) {
 	const stall = 300 * time.Millisecond
 	var once sync.Once
 	url := start(t, func(w http.ResponseWriter, r *http.Request) {
@@ -87,7 +88,7 @@ func TestWithARateLatencyCountsFromWhenARequestWasDue(t *testing.T) {
 			case <-r.Context().Done():
 			}
 		})
-		answers(http.StatusAccepted)(w, r)
+		respondsWith(http.StatusAccepted)(w, r)
 	})
 	report, err := Run(t.Context(), Options{URL: url, Lane: "live", PointsPerRequest: 1, Requests: 100, Connections: 1, Rate: 200}, io.Discard)
 	require.NoError(t, err)
@@ -96,26 +97,28 @@ func TestWithARateLatencyCountsFromWhenARequestWasDue(t *testing.T) {
 	require.Greater(t, report.Latency.P50, 20*time.Millisecond)
 }
 
-func TestADurationEndsARun(t *testing.T) {
-	url := start(t, answers(http.StatusAccepted))
+func TestRun_EndsAfterItsDuration(t *testing.T) {
+	url := start(t, respondsWith(http.StatusAccepted))
 	for _, rate := range []float64{0, 100} {
-		report, err := Run(t.Context(), Options{URL: url, Lane: "upload", PointsPerRequest: 5, Duration: 500 * time.Millisecond, Connections: 2, Rate: rate}, io.Discard)
-		require.NoError(t, err)
-		require.InDelta(t, 0.5, report.Duration.Seconds(), 0.3)
-		if rate > 0 {
-			require.LessOrEqual(t, report.Requests, int64(51)) // the first is due at once
-		}
+		t.Run(fmt.Sprintf("rate %v", rate), func(t *testing.T) {
+			report, err := Run(t.Context(), Options{URL: url, Lane: "upload", PointsPerRequest: 5, Duration: 500 * time.Millisecond, Connections: 2, Rate: rate}, io.Discard)
+			require.NoError(t, err)
+			require.InDelta(t, 0.5, report.Duration.Seconds(), 0.3)
+			if rate > 0 {
+				require.LessOrEqual(t, report.Requests, int64(51)) // the first is due at once
+			}
+		})
 	}
 }
 
-func TestARunThatTheServerRefusesFails(t *testing.T) {
-	url := start(t, answers(http.StatusBadRequest))
+func TestRun_FailsWhenNothingWasAcknowledged(t *testing.T) {
+	url := start(t, respondsWith(http.StatusBadRequest))
 	report, err := Run(t.Context(), Options{URL: url, Lane: "live", PointsPerRequest: 1, Requests: 5, Connections: 1}, io.Discard)
 	require.ErrorIs(t, err, ErrNothingAcknowledged)
 	require.EqualValues(t, 5, report.Requests)
 }
 
-func TestWrongOptionsAreNamed(t *testing.T) {
+func TestRun_NamesWrongOptions(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
 	good := Options{URL: closed.URL, Lane: "live", PointsPerRequest: 1, Requests: 1, Connections: 1}
@@ -151,7 +154,7 @@ type storing struct {
 	pool        *pgxpool.Pool
 	requests    atomic.Int64
 
-	// fate says what becomes of a request; nil keeps and acknowledges it.
+	// fate decides what becomes of a request; nil keeps and acknowledges it.
 	fate func(number int64) (keep bool, status int)
 	// delayed holds the writing up until it is closed; nil does not.
 	delayed chan struct{}
@@ -170,7 +173,7 @@ func newStoring(t *testing.T) *storing {
 	writer := store.NewWriter(s.pool, lanes, 1000, nil)
 	mux := http.NewServeMux()
 	for _, l := range lanes {
-		mux.HandleFunc("POST /"+l.Name, func(w http.ResponseWriter, r *http.Request) { s.take(w, r, l, writer) })
+		mux.HandleFunc("POST /"+l.Name, func(w http.ResponseWriter, r *http.Request) { s.store(w, r, l, writer) })
 	}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
@@ -178,7 +181,7 @@ func newStoring(t *testing.T) *storing {
 	return s
 }
 
-func (s *storing) take(w http.ResponseWriter, r *http.Request, l *lane.Lane, writer *store.Writer) {
+func (s *storing) store(w http.ResponseWriter, r *http.Request, l *lane.Lane, writer *store.Writer) {
 	body, _ := io.ReadAll(r.Body)
 	keep, status := true, http.StatusAccepted
 	if s.fate != nil {
@@ -215,7 +218,7 @@ func (s *storing) options(laneName string) Options {
 	}
 }
 
-func TestARunIsVerifiedOnEveryLane(t *testing.T) {
+func TestRun_VerifiesEveryLane(t *testing.T) {
 	s := newStoring(t)
 	for _, l := range lane.All(lane.Options{FlymasterSecret: secret}) {
 		t.Run(l.Name, func(t *testing.T) {
@@ -233,7 +236,7 @@ func TestARunIsVerifiedOnEveryLane(t *testing.T) {
 	}
 }
 
-func TestLostPointsAreMissed(t *testing.T) {
+func TestRun_VerifyFindsLostPoints(t *testing.T) {
 	s := newStoring(t)
 	s.fate = func(number int64) (bool, int) { return number%10 != 0, http.StatusAccepted }
 	report, err := Run(t.Context(), s.options("live"), io.Discard)
@@ -243,7 +246,7 @@ func TestLostPointsAreMissed(t *testing.T) {
 	require.GreaterOrEqual(t, report.Verification.Took, time.Second)
 }
 
-func TestStoredPointsWithoutAnAcknowledgementDoNotHideLostOnes(t *testing.T) {
+func TestRun_VerifyDoesNotTakeUnacknowledgedPointsForLostOnes(t *testing.T) {
 	s := newStoring(t)
 	s.fate = func(number int64) (bool, int) {
 		switch number % 10 {
@@ -262,7 +265,7 @@ func TestStoredPointsWithoutAnAcknowledgementDoNotHideLostOnes(t *testing.T) {
 	require.Zero(t, report.Verification.Unexpected)
 }
 
-func TestPointsThatAreThereTwiceOrWereNeverSentAreFound(t *testing.T) {
+func TestRun_VerifyFindsDuplicatesAndUnexpectedRows(t *testing.T) {
 	cases := []struct {
 		name, statement   string
 		twice, unexpected int64
@@ -307,7 +310,7 @@ func (n notifying) Write(written []byte) (int, error) {
 	return len(written), nil
 }
 
-func TestVerifyingWaitsForPointsThatAreStoredLater(t *testing.T) {
+func TestRun_VerifyWaitsForPointsThatAreStoredLater(t *testing.T) {
 	s := newStoring(t)
 	s.delayed = make(chan struct{})
 	t.Cleanup(s.writing.Wait)
@@ -320,7 +323,7 @@ func TestVerifyingWaitsForPointsThatAreStoredLater(t *testing.T) {
 	require.Less(t, report.Verification.Took, 20*time.Second)
 }
 
-func TestACancelledRunVerifiesWhatWasAcknowledged(t *testing.T) {
+func TestRun_VerifiesWhatWasAcknowledgedBeforeItWasCancelled(t *testing.T) {
 	s := newStoring(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.fate = func(number int64) (bool, int) {
@@ -338,11 +341,11 @@ func TestACancelledRunVerifiesWhatWasAcknowledged(t *testing.T) {
 	require.Equal(t, report.AcknowledgedPoints, report.Verification.Stored)
 }
 
-func TestADatabaseThatCannotBeReadIsToldBeforeTheRun(t *testing.T) {
+func TestRun_ReportsAnUnreadableDatabaseBeforeItSends(t *testing.T) {
 	var requests atomic.Int64
 	url := start(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
-		answers(http.StatusAccepted)(w, r)
+		respondsWith(http.StatusAccepted)(w, r)
 	})
 	options := Options{URL: url, Lane: "live", PointsPerRequest: 1, Requests: 1, Connections: 1, Verify: true, DatabaseURL: servers.Database(t)}
 	_, err := Run(t.Context(), options, io.Discard)

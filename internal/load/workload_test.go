@@ -12,7 +12,7 @@ import (
 
 const secret = "open sesame"
 
-func TestEveryPointIsUniqueAndKnownByItsNumber(t *testing.T) {
+func TestWorkload_PointAtKnowsEveryPointByItsNumber(t *testing.T) {
 	now := time.Now()
 	for _, l := range lane.All(lane.Options{FlymasterSecret: secret}) {
 		for _, points := range []int{1, 7, 1000, 2500} {
@@ -56,7 +56,7 @@ func TestEveryPointIsUniqueAndKnownByItsNumber(t *testing.T) {
 	}
 }
 
-func TestAPointIsNotTakenForAnother(t *testing.T) {
+func TestWorkload_PointAtDoesNotTakeAPointForAnother(t *testing.T) {
 	sent := newWorkload("live", "", 1, 10, time.Now())
 	flown := sent.tracks[0]
 	cases := []struct {
@@ -80,26 +80,28 @@ func TestAPointIsNotTakenForAnother(t *testing.T) {
 	}
 }
 
-func TestRequestsAndFlightsMatchBothWays(t *testing.T) {
+func TestWorkload_RequestOfIsTheInverseOfRequest(t *testing.T) {
 	for _, points := range []int{1, 3, 999, 1000, 1001} {
-		sent := newWorkload("live", "", 1, points, time.Now())
-		flights := make(map[uint64]bool)
-		for number := range 3 * sent.block() {
-			flightNumber, part := sent.request(number)
-			flights[flightNumber] = true
-			if back := sent.requestOf(flightNumber, part); back != number {
-				t.Fatalf("request %d is flight %d, part %d, which is request %d", number, flightNumber, part, back)
+		t.Run(fmt.Sprintf("%d points a request", points), func(t *testing.T) {
+			sent := newWorkload("live", "", 1, points, time.Now())
+			flights := make(map[uint64]bool)
+			for number := range 3 * sent.block() {
+				flightNumber, part := sent.request(number)
+				flights[flightNumber] = true
+				if back := sent.requestOf(flightNumber, part); back != number {
+					t.Fatalf("request %d is flight %d, part %d, which is request %d", number, flightNumber, part, back)
+				}
+				if count := sent.flights(number + 1); count != uint64(len(flights)) {
+					t.Fatalf("%d requests touch %d flights, not %d", number+1, len(flights), count)
+				}
 			}
-			if count := sent.flights(number + 1); count != uint64(len(flights)) {
-				t.Fatalf("%d requests touch %d flights, not %d", number+1, len(flights), count)
-			}
-		}
+		})
 	}
 }
 
-// BenchmarkAppendBody shows what rendering costs the generator: about
+// BenchmarkWorkload_AppendBody shows what rendering costs the generator: about
 // 0.2 µs for a request of one point and 3 µs for one of a thousand.
-func BenchmarkAppendBody(b *testing.B) {
+func BenchmarkWorkload_AppendBody(b *testing.B) {
 	for _, points := range []int{1, 1000} {
 		b.Run(fmt.Sprint(points), func(b *testing.B) {
 			sent := newWorkload("live", "", 1, points, time.Now())
