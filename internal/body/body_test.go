@@ -45,13 +45,13 @@ func TestFormat_IsWhatTheLanesDecode(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, time.July, 14, 10, 15, 30, 0, time.UTC)
 	flights := map[string]string{"live": "a", "upload": "b", "scoring": "6b2f31c4-6a0e-4d0a-9d52-5f2f7f5a8d3e", "flymaster": "12345"}
-	for _, l := range lane.All() {
+	for _, l := range lane.All(lane.Options{FlymasterSecret: secret}) {
 		t.Run(l.Name, func(t *testing.T) {
 			t.Parallel()
 			format := Of(l.Name)
 			text := format.AppendTail(format.AppendHead(nil, []byte(flights[l.Name]), secret), Sender{DeviceID: "d"},
 				[]Point{{Time: at, SentAt: at, Lat: 46.1234567, Lon: 1e-7, Altitude: 1954.25}})
-			decoded, err := l.Decode(text, lane.DecodeOptions{Now: at, FlymasterSecret: secret})
+			decoded, err := l.Decode(text, lane.DecodeOptions{Now: at})
 			require.NoError(t, err)
 			require.Empty(t, decoded.Rejected)
 			require.Equal(t, 1, decoded.Points.Len())
