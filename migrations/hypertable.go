@@ -57,43 +57,39 @@ func (h hypertable) compressStatement() string {
 
 // create makes an empty plain table a hypertable. It leaves one with points
 // alone, since moving them takes a lock and time that an operator has to
-// choose, and returns false.
-func (h hypertable) create(ctx context.Context, db *sql.DB, logger *slog.Logger) (done bool, err error) {
-	empty, err := isEmpty(ctx, db, h.table)
+// choose.
+func (h hypertable) create(ctx context.Context, transaction *sql.Tx, logger *slog.Logger) error {
+	empty, err := isEmpty(ctx, transaction, h.table)
 	if err == nil && empty {
-		err = inTransaction(ctx, db, func(transaction *sql.Tx) error {
-			// Without the lock, a point might come between the look and the deed.
-			if _, err := transaction.ExecContext(ctx, "LOCK TABLE "+h.table+" IN ACCESS EXCLUSIVE MODE"); err != nil {
-				return err
-			}
-			if empty, err = isEmpty(ctx, transaction, h.table); err != nil || !empty {
-				return err
-			}
-			_, err := transaction.ExecContext(ctx, h.createStatement(false))
-			return err
-		})
+		// Without the lock, a point might come between the look and the deed.
+		if _, err = transaction.ExecContext(ctx, "LOCK TABLE "+h.table+" IN ACCESS EXCLUSIVE MODE"); err == nil {
+			empty, err = isEmpty(ctx, transaction, h.table)
+		}
+	}
+	if err == nil && empty {
+		_, err = transaction.ExecContext(ctx, h.createStatement(false))
 	}
 	if err != nil {
-		return false, fmt.Errorf("make %s a hypertable: %w", h.table, err)
+		return fmt.Errorf("make %s a hypertable: %w", h.table, err)
 	}
 	if !empty {
 		logger.WarnContext(ctx, "table holds points and stays plain; `tracklane migrate status` says how to make it a hypertable",
 			"table", h.table)
-		return false, nil
+		return nil
 	}
 	logger.InfoContext(ctx, "table made a hypertable", "table", h.table, "chunk", h.chunk)
-	return true, nil
+	return nil
 }
 
 // allowCompression makes the table's chunks compressible. Later calls change
 // nothing: TimescaleDB does not take new settings while chunks are compressed.
-func (h hypertable) allowCompression(ctx context.Context, db *sql.DB) error {
+func (h hypertable) allowCompression(ctx context.Context, transaction *sql.Tx) error {
 	var enabled bool
-	err := db.QueryRowContext(ctx, `
+	err := transaction.QueryRowContext(ctx, `
 		SELECT compression_enabled FROM timescaledb_information.hypertables
 		WHERE hypertable_schema = 'public' AND hypertable_name = $1`, h.table).Scan(&enabled)
 	if err == nil && !enabled {
-		_, err = db.ExecContext(ctx, h.compressStatement())
+		_, err = transaction.ExecContext(ctx, h.compressStatement())
 	}
 	if err != nil {
 		return fmt.Errorf("set up compression of %s: %w", h.table, err)
@@ -101,13 +97,8 @@ func (h hypertable) allowCompression(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// queryer is a *sql.DB or a *sql.Tx.
-type queryer interface {
-	QueryRowContext(ctx context.Context, query string, arguments ...any) *sql.Row
-}
-
-func isEmpty(ctx context.Context, db queryer, table string) (bool, error) {
+func isEmpty(ctx context.Context, transaction *sql.Tx, table string) (bool, error) {
 	var filled bool
-	err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM "+table+")").Scan(&filled)
+	err := transaction.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM "+table+")").Scan(&filled)
 	return !filled, err
 }

@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -106,50 +107,65 @@ func TestTablesLandInPublicWhateverTheSearchPathIs(t *testing.T) {
 	})
 }
 
-// hold takes the lock as a process in the middle of Up has it, and returns its
-// connection.
-func hold(t *testing.T, databaseURL string) *sql.DB {
+// hold takes the lock as a process in the middle of Up has it, until the test
+// ends, and returns the id of the session.
+func hold(t *testing.T, databaseURL string) (backend string) {
 	t.Helper()
-	holder, err := openLocked(t.Context(), databaseURL)
+	db, err := open(t.Context(), databaseURL)
 	require.NoError(t, err)
-	t.Cleanup(func() { holder.Close() })
-	return holder
+	t.Cleanup(func() { db.Close() })
+	transaction, err := db.BeginTx(context.Background(), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = transaction.Rollback() })
+	require.NoError(t, transaction.QueryRowContext(t.Context(),
+		`SELECT pg_backend_pid()::text FROM pg_advisory_xact_lock($1)`, int64(lockKey)).Scan(&backend))
+	return backend
 }
 
-func TestWaitingForAnotherProcessEndsWithTheContext(t *testing.T) {
+func TestUp_WaitsForAnotherProcessUntilTheContextEnds(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
 	hold(t, databaseURL)
 
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), lockNotice+time.Second)
 	defer cancel()
-	err := Up(ctx, databaseURL, weekly(), slog.New(slog.DiscardHandler))
+	var lines bytes.Buffer
+	err := Up(ctx, databaseURL, weekly(), slog.New(slog.NewTextHandler(&lines, nil)))
 	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.Equal(t, 1, strings.Count(lines.String(), "another process is migrating the schema"), lines.String())
 
 	_, err = ReadStatus(t.Context(), databaseURL)
 	assert.NoError(t, err, "looking does not wait")
 }
 
-func TestAProcessThatDiesHoldsNobodyUp(t *testing.T) {
+func TestUp_IsNotHeldUpByAProcessThatDied(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
-	holder := hold(t, databaseURL)
-	var backend string
-	require.NoError(t, holder.QueryRowContext(t.Context(), `SELECT pg_backend_pid()::text`).Scan(&backend))
+	backend := hold(t, databaseURL)
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	waiting := make(chan struct{})
+	logger := slog.New(slog.NewTextHandler(writerFunc(func(line []byte) {
+		if bytes.Contains(line, []byte("waiting for it")) {
+			close(waiting)
+		}
+	}), nil))
 	result := make(chan error, 1)
-	go func() { result <- Up(ctx, databaseURL, weekly(), slog.New(slog.DiscardHandler)) }()
+	go func() { result <- Up(ctx, databaseURL, weekly(), logger) }()
+	<-waiting
 	withDatabase(t, databaseURL, func(db *sql.DB) {
-		require.Eventually(t, func() bool {
-			return len(queryStrings(t, db, `SELECT pid FROM pg_stat_activity
-				WHERE datname = current_database() AND query LIKE '%pg_try_advisory_lock%' AND state = 'idle'
-				AND pid <> pg_backend_pid() AND pid::text <> $1`, backend)) > 0
-		}, 10*time.Second, 20*time.Millisecond, "Up waits for the lock")
 		queryStrings(t, db, `SELECT pg_terminate_backend($1::int)`, backend)
 	})
 	assert.NoError(t, <-result)
+}
+
+// writerFunc is an io.Writer of a function.
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(p []byte) (int, error) {
+	f(p)
+	return len(p), nil
 }
 
 func TestErrorsHoldNoPassword(t *testing.T) {

@@ -60,17 +60,14 @@ func retention() job {
 
 // set gives table's job this age, or removes it when the age is 0. A job that
 // has the age already is left alone, with its schedule and history.
-func (j job) set(ctx context.Context, db *sql.DB, table string, age time.Duration, logger *slog.Logger) error {
+func (j job) set(ctx context.Context, transaction *sql.Tx, table string, age time.Duration, logger *slog.Logger) error {
 	interval := fmt.Sprintf("%d microseconds", age.Microseconds())
-	upToDate, err := j.has(ctx, db, table, interval, age > 0)
+	upToDate, err := j.has(ctx, transaction, table, interval, age > 0)
 	if err == nil && !upToDate {
-		err = inTransaction(ctx, db, func(transaction *sql.Tx) error {
-			if _, err := transaction.ExecContext(ctx, j.remove, table); err != nil || age == 0 {
-				return err
-			}
-			_, err := transaction.ExecContext(ctx, j.add, table, interval)
-			return err
-		})
+		_, err = transaction.ExecContext(ctx, j.remove, table)
+	}
+	if err == nil && !upToDate && age > 0 {
+		_, err = transaction.ExecContext(ctx, j.add, table, interval)
 	}
 	if err != nil {
 		return fmt.Errorf("set %s of %s to %s: %w", j.procedure, table, age, err)
@@ -81,10 +78,10 @@ func (j job) set(ctx context.Context, db *sql.DB, table string, age time.Duratio
 	return nil
 }
 
-// has tells whether table's job is as wanted: there with this age, or not there.
-func (j job) has(ctx context.Context, db *sql.DB, table, interval string, wanted bool) (bool, error) {
+// has reports whether table's job is as wanted: there with this age, or not there.
+func (j job) has(ctx context.Context, transaction *sql.Tx, table, interval string, wanted bool) (bool, error) {
 	var same bool
-	err := db.QueryRowContext(ctx, `
+	err := transaction.QueryRowContext(ctx, `
 		SELECT (config->>$3)::interval = $4::interval FROM timescaledb_information.jobs
 		WHERE hypertable_schema = 'public' AND hypertable_name = $1 AND proc_name = $2`,
 		table, j.procedure, j.age, interval).Scan(&same)

@@ -4,11 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"path"
 	"strings"
 	"time"
-
-	"github.com/pressly/goose/v3"
 )
 
 // Status is what a database has of the schema.
@@ -49,15 +46,23 @@ func ReadStatus(ctx context.Context, databaseURL string) (Status, error) {
 	defer db.Close()
 
 	var status Status
-	if status.Migrations, err = readMigrations(ctx, db); err != nil {
+	err = inTransaction(ctx, db, func(transaction *sql.Tx) error {
+		status, err = readStatus(ctx, transaction)
+		return err
+	})
+	return status, err
+}
+
+func readStatus(ctx context.Context, transaction *sql.Tx) (status Status, err error) {
+	if status.Migrations, err = readMigrations(ctx, transaction); err != nil {
 		return Status{}, err
 	}
-	if status.TimescaleDB, err = findExtension(ctx, db); err != nil {
+	if status.TimescaleDB, err = findExtension(ctx, transaction); err != nil {
 		return Status{}, err
 	}
 	isHypertable := map[string]bool{}
 	if status.TimescaleDB.Installed != "" {
-		if isHypertable, err = existingHypertables(ctx, db); err != nil {
+		if isHypertable, err = existingHypertables(ctx, transaction); err != nil {
 			return Status{}, err
 		}
 	}
@@ -67,7 +72,7 @@ func ReadStatus(ctx context.Context, databaseURL string) (Status, error) {
 			status.Hypertables = append(status.Hypertables, h.table)
 			continue
 		}
-		exists, err := tableExists(ctx, db, h.table)
+		exists, err := tableExists(ctx, transaction, h.table)
 		if err != nil {
 			return Status{}, err
 		}
@@ -75,7 +80,7 @@ func ReadStatus(ctx context.Context, databaseURL string) (Status, error) {
 			continue
 		}
 		status.PlainTables = append(status.PlainTables, h.table)
-		empty, err := isEmpty(ctx, db, h.table)
+		empty, err := isEmpty(ctx, transaction, h.table)
 		if err != nil {
 			return Status{}, fmt.Errorf("look into %s: %w", h.table, err)
 		}
@@ -87,47 +92,36 @@ func ReadStatus(ctx context.Context, databaseURL string) (Status, error) {
 	return status, nil
 }
 
-// readMigrations lists the migrations. Goose's own status would create its
-// table in an empty database, so it is asked only when that is there.
-func readMigrations(ctx context.Context, db *sql.DB) ([]Migration, error) {
-	provider, err := newProvider(db)
+// readMigrations lists the migrations. It does not make the table of versions.
+func readMigrations(ctx context.Context, transaction *sql.Tx) ([]Migration, error) {
+	list, err := sources()
+	if err != nil {
+		return nil, err
+	}
+	versioned, err := tableExists(ctx, transaction, versionTable)
+	if err != nil {
+		return nil, err
+	}
+	versions, err := versionStore()
 	if err != nil {
 		return nil, err
 	}
 	var migrations []Migration
-	versioned, err := tableExists(ctx, db, versionTable)
-	if err != nil {
-		return nil, err
-	}
-	if !versioned {
-		for _, source := range provider.ListSources() {
-			migrations = append(migrations, Migration{Version: source.Version, Name: name(source)})
-		}
-		return migrations, nil
-	}
-	steps, err := provider.Status(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("list applied migrations: %w", err)
-	}
-	for _, step := range steps {
-		m := Migration{Version: step.Source.Version, Name: name(step.Source)}
-		if step.State == goose.StateApplied {
-			m.AppliedAt = step.AppliedAt.UTC()
+	for _, s := range list {
+		m := Migration{Version: s.version, Name: s.name}
+		if versioned {
+			if m.AppliedAt, _, err = appliedAt(ctx, transaction, versions, s.version); err != nil {
+				return nil, err
+			}
 		}
 		migrations = append(migrations, m)
 	}
 	return migrations, nil
 }
 
-// name is a migration's file name without version and ending.
-func name(source *goose.Source) string {
-	_, name, _ := strings.Cut(strings.TrimSuffix(path.Base(source.Path), ".sql"), "_")
-	return name
-}
-
-func tableExists(ctx context.Context, db *sql.DB, table string) (bool, error) {
+func tableExists(ctx context.Context, transaction *sql.Tx, table string) (bool, error) {
 	var exists bool
-	if err := db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&exists); err != nil {
+	if err := transaction.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, table).Scan(&exists); err != nil {
 		return false, fmt.Errorf("look for table %s: %w", table, err)
 	}
 	return exists, nil

@@ -24,81 +24,82 @@ type TimescaleDB struct {
 	Apache bool
 }
 
-// applyTimescaleDB sets up what TimescaleDB adds to the tables, where it can.
-func applyTimescaleDB(ctx context.Context, db *sql.DB, policies map[string]Policy, logger *slog.Logger) error {
-	extension, err := createExtension(ctx, db, logger)
-	if err != nil || extension.Installed == "" {
-		return err
+// createExtension creates the extension where the server has it and the role
+// may. It has a transaction of its own, since a refusal ends the transaction,
+// or even the connection.
+func createExtension(ctx context.Context, db *sql.DB, logger *slog.Logger) error {
+	var refused string
+	err := whileLocked(ctx, db, logger, func(transaction *sql.Tx) error {
+		extension, err := findExtension(ctx, transaction)
+		if err != nil || extension.Installed != "" {
+			return err
+		}
+		if extension.Available == "" {
+			logger.InfoContext(ctx, "the server has no TimescaleDB: tables are plain")
+			return nil
+		}
+		if _, err := transaction.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS timescaledb"); err != nil {
+			refused, _ = refusal(err)
+			return fmt.Errorf("create the extension timescaledb: %w", err)
+		}
+		logger.InfoContext(ctx, "extension created", "extension", "timescaledb", "version", extension.Available)
+		return nil
+	})
+	if refused != "" {
+		logger.WarnContext(ctx, "TimescaleDB cannot be created: tables are plain; `tracklane migrate status` says what to do",
+			"error", refused)
+		return nil
 	}
-	if extension.Apache {
-		logger.WarnContext(ctx, "timescaledb.license is apache: chunks are neither compressed nor dropped by age")
-	}
-	tables, err := existingHypertables(ctx, db)
+	return err
+}
+
+// createHypertables makes hypertables of the tables that are empty.
+func createHypertables(ctx context.Context, transaction *sql.Tx, logger *slog.Logger) error {
+	exist, err := existingHypertables(ctx, transaction)
 	if err != nil {
 		return err
 	}
 	for _, h := range hypertables() {
-		if !tables[h.table] {
-			if done, err := h.create(ctx, db, logger); err != nil {
-				return err
-			} else if !done {
-				continue
-			}
-		}
-		if extension.Apache {
+		if exist[h.table] {
 			continue
 		}
-		if err := h.allowCompression(ctx, db); err != nil {
-			return err
-		}
-		policy := policies[h.table]
-		if err := compression().set(ctx, db, h.table, policy.CompressAfter, logger); err != nil {
-			return err
-		}
-		if err := retention().set(ctx, db, h.table, policy.RetainFor, logger); err != nil {
+		if err := h.create(ctx, transaction, logger); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// createExtension creates the extension where the server has it and the role
-// may, and makes its functions visible.
-func createExtension(ctx context.Context, db *sql.DB, logger *slog.Logger) (TimescaleDB, error) {
-	extension, err := findExtension(ctx, db)
-	if err != nil {
-		return TimescaleDB{}, err
+// applyPolicies allows the chunks of each hypertable to be compressed and sets
+// its policies, in a transaction for each: points may come in meanwhile.
+func applyPolicies(ctx context.Context, db *sql.DB, extension TimescaleDB, policies map[string]Policy, logger *slog.Logger) error {
+	if extension.Apache {
+		logger.WarnContext(ctx, "timescaledb.license is apache: chunks are neither compressed nor dropped by age")
+		return nil
 	}
-	if extension.Available == "" && extension.Installed == "" {
-		logger.InfoContext(ctx, "the server has no TimescaleDB: tables are plain")
-		return extension, nil
-	}
-	if extension.Installed == "" {
-		_, err := db.ExecContext(ctx, "CREATE EXTENSION IF NOT EXISTS timescaledb")
-		if reason, refused := refusal(err); refused {
-			logger.WarnContext(ctx, "TimescaleDB cannot be created: tables are plain; `tracklane migrate status` says what to do",
-				"error", reason)
-			return extension, nil
-		}
+	for _, h := range hypertables() {
+		err := whileLocked(ctx, db, logger, func(transaction *sql.Tx) error {
+			exist, err := existingHypertables(ctx, transaction)
+			if err != nil || !exist[h.table] {
+				return err
+			}
+			if err := h.allowCompression(ctx, transaction); err != nil {
+				return err
+			}
+			policy := policies[h.table]
+			if err := compression().set(ctx, transaction, h.table, policy.CompressAfter, logger); err != nil {
+				return err
+			}
+			return retention().set(ctx, transaction, h.table, policy.RetainFor, logger)
+		})
 		if err != nil {
-			return TimescaleDB{}, fmt.Errorf("create the extension timescaledb: %w", err)
+			return err
 		}
-		if extension, err = findExtension(ctx, db); err != nil {
-			return TimescaleDB{}, err
-		}
-		logger.InfoContext(ctx, "extension created", "extension", "timescaledb", "version", extension.Installed)
 	}
-
-	_, err = db.ExecContext(ctx, `
-		SELECT set_config('search_path', 'public, ' || quote_ident(nspname), false)
-		FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace WHERE extname = 'timescaledb'`)
-	if err != nil {
-		return TimescaleDB{}, fmt.Errorf("make TimescaleDB's functions visible: %w", err)
-	}
-	return extension, nil
+	return nil
 }
 
-// refusal tells whether err is the server's refusal to create the extension,
+// refusal reports whether err is the server's refusal to create the extension,
 // such as for a missing privilege or because the library is not preloaded. A
 // server that is stopping or out of something would not refuse at another time.
 func refusal(err error) (reason string, refused bool) {
@@ -110,9 +111,9 @@ func refusal(err error) (reason string, refused bool) {
 	return postgres.Message, true
 }
 
-func findExtension(ctx context.Context, db *sql.DB) (TimescaleDB, error) {
+func findExtension(ctx context.Context, transaction *sql.Tx) (TimescaleDB, error) {
 	var found TimescaleDB
-	err := db.QueryRowContext(ctx, `
+	err := transaction.QueryRowContext(ctx, `
 		SELECT coalesce((SELECT default_version FROM pg_available_extensions WHERE name = 'timescaledb'), ''),
 		       coalesce((SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'), ''),
 		       coalesce(current_setting('timescaledb.license', true), '') = 'apache'`).
@@ -125,9 +126,9 @@ func findExtension(ctx context.Context, db *sql.DB) (TimescaleDB, error) {
 
 // existingHypertables is the set of tables in public that are hypertables. The
 // extension has to be there.
-func existingHypertables(ctx context.Context, db *sql.DB) (map[string]bool, error) {
+func existingHypertables(ctx context.Context, transaction *sql.Tx) (map[string]bool, error) {
 	tables := map[string]bool{}
-	rows, err := db.QueryContext(ctx, `
+	rows, err := transaction.QueryContext(ctx, `
 		SELECT hypertable_name FROM timescaledb_information.hypertables WHERE hypertable_schema = 'public'`)
 	if err != nil {
 		return nil, fmt.Errorf("list hypertables: %w", err)

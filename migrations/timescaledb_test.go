@@ -193,7 +193,9 @@ func TestTimescaleDBThatCameAfterThePointsIsLeftToTheOperator(t *testing.T) {
 	t.Parallel()
 	databaseURL := timescale.Start(t)
 	withDatabase(t, databaseURL, func(db *sql.DB) {
-		require.NoError(t, applyFiles(t.Context(), db, slog.New(slog.DiscardHandler)))
+		require.NoError(t, inTransaction(t.Context(), db, func(transaction *sql.Tx) error {
+			return applyFiles(t.Context(), transaction, slog.New(slog.DiscardHandler))
+		}))
 	})
 	status, err := ReadStatus(t.Context(), databaseURL)
 	require.NoError(t, err)
