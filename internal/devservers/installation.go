@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -23,9 +24,10 @@ const debianPattern = "/usr/lib/postgresql/*/bin"
 
 // installation is a PostgreSQL that is installed on this machine and works.
 type installation struct {
-	folder  string // that of its binaries
-	version string // "15.18"
-	major   int
+	folder      string // that of its binaries
+	version     string // "15.18"
+	major       int
+	timescaledb bool // its extension is installed, too
 }
 
 // binary is the path of one of the installation's programs.
@@ -113,5 +115,27 @@ func examine(ctx context.Context, folder string, credential *syscall.Credential)
 			return installation{}, fmt.Errorf("%s has PostgreSQL %s", folder, found.version)
 		}
 	}
+	found.timescaledb = found.hasTimescaleDB(ctx)
 	return found, nil
+}
+
+// hasTimescaleDB reports whether TimescaleDB is installed beside PostgreSQL:
+// both the library that the server must preload, and the files that CREATE
+// EXTENSION reads. Their directories are known to the installation's pg_config;
+// one without that program has no extensions besides its own.
+func (i installation) hasTimescaleDB(ctx context.Context) bool {
+	output, err := exec.CommandContext(ctx, i.binary("pg_config"), "--pkglibdir", "--sharedir").Output()
+	if err != nil {
+		return false
+	}
+	libraries, shared, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	if _, err := os.Stat(filepath.Join(shared, "extension", "timescaledb.control")); err != nil {
+		return false
+	}
+	for _, library := range []string{"timescaledb.so", "timescaledb.dylib"} {
+		if _, err := os.Stat(filepath.Join(libraries, library)); err == nil {
+			return true
+		}
+	}
+	return false
 }

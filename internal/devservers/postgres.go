@@ -80,7 +80,7 @@ func startPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 	p.version, p.folder = c.installation.version, c.folder
 	p.launch = launch{
 		command: func(port int) *exec.Cmd {
-			command := exec.Command(c.installation.binary("postgres"), serverArguments(c.folder, port, options.Durable)...)
+			command := exec.Command(c.installation.binary("postgres"), serverArguments(c, port, options.Durable)...)
 			command.Dir = c.folder
 			command.Env = serverEnvironment()
 			return command
@@ -98,8 +98,8 @@ func startPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 }
 
 // serverArguments are those of the program postgres.
-func serverArguments(folder string, port int, durable bool) []string {
-	arguments := []string{"-D", folder, "-p", strconv.Itoa(port)}
+func serverArguments(c cluster, port int, durable bool) []string {
+	arguments := []string{"-D", c.folder, "-p", strconv.Itoa(port)}
 	settings := []string{
 		"listen_addresses=127.0.0.1",
 		"unix_socket_directories=", // whose paths are limited to 100 characters
@@ -113,6 +113,9 @@ func serverArguments(folder string, port int, durable bool) []string {
 		// Commits are still written before they are acknowledged, so that killing
 		// the server loses none: synchronous_commit stays on.
 		settings = append(settings, "shared_buffers=32MB", "fsync=off", "full_page_writes=off")
+	}
+	if c.installation.timescaledb {
+		settings = append(settings, "shared_preload_libraries=timescaledb", "timescaledb.telemetry_level=off")
 	}
 	for _, setting := range settings {
 		arguments = append(arguments, "-c", setting)
