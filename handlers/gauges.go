@@ -53,7 +53,7 @@ func (g *gauges) Collect(collected chan<- prometheus.Metric) {
 		collected <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	for i, l := range g.server.Lanes {
-		info := o.queue(i)
+		info := o.queues[l.Name]
 		for state, tasks := range map[string]int{
 			"pending": info.Pending, "active": info.Active, "aggregating": info.Aggregating,
 			"scheduled": info.Scheduled, "retry": info.Retry, "archived": info.Archived,
@@ -61,7 +61,7 @@ func (g *gauges) Collect(collected chan<- prometheus.Metric) {
 			gauge(g.queueTasks, float64(tasks), l.Name, state)
 		}
 		gauge(g.waitingPoints, float64(o.waiting[i].Points), l.Name)
-		gauge(g.oldest, o.waiting[i].Oldest.Seconds(), l.Name)
+		gauge(g.oldest, o.waiting[i].OldestAge.Seconds(), l.Name)
 		gauge(g.paused, oneIf(info.Paused), l.Name)
 	}
 	gauge(g.workers, float64(len(o.processors)))

@@ -89,13 +89,13 @@ func (s *Server) health(o observation) health {
 		Version:  s.Version,
 		Uptime:   time.Since(s.started).Seconds(),
 	}
-	for i, l := range s.Lanes {
-		info := o.queue(i)
+	for _, l := range s.Lanes {
+		info := o.queues[l.Name]
 		answer.Queues[l.Name] = queueHealth{
 			// What waits to be joined is not asynq's "pending", but to an
 			// operator it is.
 			Pending:   info.Pending + info.Aggregating,
-			Processed: info.ProcessedTotal, Failed: info.FailedTotal,
+			Processed: info.Processed, Failed: info.Failed,
 		}
 	}
 	switch {
@@ -133,13 +133,13 @@ func (s *Server) reasons(o observation) []string {
 		}
 	}
 	for i, l := range s.Lanes {
-		if archived := o.queue(i).Archived; archived > 0 {
+		if archived := o.queues[l.Name].Archived; archived > 0 {
 			add("The queue %s has %d archived tasks: run them from asynqmon, or look at 'tracklane rejected list'.", l.Name, archived)
 		}
-		if oldest := o.waiting[i].Oldest; oldest > maxWait {
+		if oldest := o.waiting[i].OldestAge; oldest > maxWait {
 			add("A point in the queue %s has waited for %s.", l.Name, oldest.Round(time.Second))
 		}
-		if o.queue(i).Paused {
+		if o.queues[l.Name].Paused {
 			add("The queue %s is paused.", l.Name)
 		}
 	}

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"tracklane/internal/metrics"
 	"tracklane/tasks"
 )
@@ -16,18 +14,10 @@ type observation struct {
 	at         time.Time
 	database   databaseHealth
 	redis      tasks.Redis
-	queues     []*asynq.QueueInfo // by lane; nil when Redis did not tell
-	waiting    []tasks.Waiting    // by lane
-	processors []*asynq.ServerInfo
+	queues     map[string]tasks.Queue // by lane
+	waiting    []tasks.Backlog        // by lane
+	processors []tasks.WorkerProcess
 	figures    map[string]metrics.Stats
-}
-
-// queue returns what is known of a lane's queue.
-func (o observation) queue(lane int) *asynq.QueueInfo {
-	if o.queues == nil {
-		return &asynq.QueueInfo{}
-	}
-	return o.queues[lane]
 }
 
 // observationLifetime is how long an observation serves everyone who asks, so
@@ -61,7 +51,7 @@ func (s *Server) lookNow(ctx context.Context) observation {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
-	o := observation{waiting: make([]tasks.Waiting, len(s.Lanes))}
+	o := observation{waiting: make([]tasks.Backlog, len(s.Lanes))}
 	queues := make(chan queueObservation, 1)
 	go func() { queues <- s.lookAtQueues(ctx) }()
 	database := make(chan databaseHealth, 1)
@@ -89,9 +79,9 @@ func (s *Server) lookNow(ctx context.Context) observation {
 
 type queueObservation struct {
 	redis      tasks.Redis
-	queues     []*asynq.QueueInfo
-	waiting    []tasks.Waiting
-	processors []*asynq.ServerInfo
+	queues     map[string]tasks.Queue
+	waiting    []tasks.Backlog
+	processors []tasks.WorkerProcess
 	figures    map[string]metrics.Stats
 }
 
@@ -113,15 +103,15 @@ func (s *Server) lookIntoQueues(ctx context.Context, seen *queueObservation) (er
 	if seen.queues, err = s.Inspector.Queues(); err != nil {
 		return err
 	}
-	if seen.processors, err = s.Inspector.Processors(); err != nil {
+	if seen.processors, err = s.Inspector.Workers(); err != nil {
 		return err
 	}
 	if seen.figures, err = s.Inspector.Stats(ctx); err != nil {
 		return err
 	}
-	seen.waiting = make([]tasks.Waiting, len(s.Lanes))
+	seen.waiting = make([]tasks.Backlog, len(s.Lanes))
 	for i, l := range s.Lanes {
-		if seen.waiting[i], err = s.Inspector.Waiting(ctx, l, seen.queues[i]); err != nil {
+		if seen.waiting[i], err = s.Inspector.Backlog(ctx, l, seen.queues[l.Name]); err != nil {
 			return err
 		}
 	}

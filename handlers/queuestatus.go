@@ -93,13 +93,13 @@ func (s *Server) queueStatus(o observation) queueStatus {
 		Performance: make(map[string]performanceFigures, len(s.Lanes)),
 		Timestamp:   o.at.UTC(),
 	}
-	for i, l := range s.Lanes {
-		info := o.queue(i)
+	for _, l := range s.Lanes {
+		info := o.queues[l.Name]
 		answer.Queues[l.Name] = queueState{
 			Priority: l.Priority, Weight: s.Weights[l.Name],
 			Pending: info.Pending, Active: info.Active, Aggregating: info.Aggregating,
 			Scheduled: info.Scheduled, Retry: info.Retry, Archived: info.Archived,
-			Processed: info.ProcessedTotal, Failed: info.FailedTotal,
+			Processed: info.Processed, Failed: info.Failed,
 			Paused: info.Paused, Latency: info.Latency.Seconds(), Memory: info.MemoryUsage,
 		}
 		answer.Performance[l.Name] = performanceOf(o.figures[l.Name])
@@ -107,7 +107,7 @@ func (s *Server) queueStatus(o observation) queueStatus {
 	for _, p := range o.processors {
 		answer.Processors = append(answer.Processors, processor{
 			ID: p.ID, Host: p.Host, PID: p.PID, Concurrency: p.Concurrency, Queues: p.Queues,
-			StartedAt: p.Started.UTC(), Status: p.Status, Active: len(p.ActiveWorkers),
+			StartedAt: p.StartedAt.UTC(), Status: p.Status, Active: p.Active,
 		})
 	}
 	return answer

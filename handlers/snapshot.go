@@ -24,11 +24,11 @@ func (s *Server) snapshot(ctx context.Context) statuspage.Snapshot {
 		Direct: s.Enqueuer != nil && !s.Enqueuer.Available(),
 	}
 	for i, l := range s.Lanes {
-		info, figures := o.queue(i), o.figures[l.Name]
+		info, figures := o.queues[l.Name], o.figures[l.Name]
 		shown.Lanes = append(shown.Lanes, statuspage.Lane{
 			Name: l.Name, Priority: l.Priority, Weight: s.Weights[l.Name], Table: l.Table, Paused: info.Paused,
 			InPerSecond: figures.AcceptedPerSecond, OutPerSecond: figures.WrittenPerSecond,
-			Waiting: o.waiting[i].Points, OldestWaiting: o.waiting[i].Oldest.Seconds(),
+			Waiting: o.waiting[i].Points, OldestWaiting: o.waiting[i].OldestAge.Seconds(),
 			Aggregating: info.Aggregating, Pending: info.Pending, Active: info.Active,
 			Retry: info.Retry, Archived: info.Archived,
 			PointsPerBatch: pointsPerBatch(figures),
@@ -38,7 +38,7 @@ func (s *Server) snapshot(ctx context.Context) statuspage.Snapshot {
 	}
 	for _, p := range o.processors {
 		shown.Workers = append(shown.Workers, statuspage.Worker{
-			Host: p.Host, PID: p.PID, Concurrency: p.Concurrency, Active: len(p.ActiveWorkers), StartedAt: p.Started,
+			Host: p.Host, PID: p.PID, Concurrency: p.Concurrency, Active: p.Active, StartedAt: p.StartedAt,
 		})
 	}
 	return shown

@@ -79,17 +79,17 @@ func (p *backpressure) refresh(ctx context.Context) {
 		memory = redis.UsedMemory * 1000 / redis.MaxMemory
 	}
 	p.memory.Store(memory)
-	infos, err := p.inspector.Queues()
+	queues, err := p.inspector.Queues()
 	if err != nil {
 		return // Redis failed meanwhile
 	}
 	total := 0
-	for i, l := range p.inspector.lanes {
-		waiting, err := p.inspector.Waiting(ctx, l, infos[i])
+	for _, l := range p.inspector.lanes {
+		backlog, err := p.inspector.Backlog(ctx, l, queues[l.Name])
 		if err != nil {
 			return
 		}
-		total += waiting.Points
+		total += backlog.Points
 	}
 	p.waiting.Store(int64(total))
 	lowest := int64(1000 - headroomPerPriority*(len(p.inspector.lanes)-1))

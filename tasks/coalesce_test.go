@@ -177,8 +177,9 @@ func TestWhatTheWorkerCannotReadIsKeptAndTakesNoGoodPointsWithIt(t *testing.T) {
 	}, 20*time.Second, 20*time.Millisecond)
 	inspector := NewInspector(connections, lane.All(lane.Options{}))
 	require.Eventually(t, func() bool {
-		infos, err := inspector.Queues()
-		return err == nil && infos[0].Size == 0 && infos[0].Failed == 0
+		queues, err := inspector.Queues()
+		q := queues["live"]
+		return err == nil && q.Pending+q.Active+q.Aggregating+q.Scheduled+q.Retry+q.Archived+q.Failed == 0
 	}, 5*time.Second, 20*time.Millisecond, "something stays in the queue")
 }
 

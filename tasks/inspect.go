@@ -15,9 +15,14 @@ import (
 	"tracklane/internal/redisinfo"
 )
 
-// Inspector looks at Redis and the queues in it. Any number of goroutines may
-// use one at the same time. Its methods return within a second or so, whatever
-// Redis does.
+// InspectTimeout bounds each command of an Inspector: asynq's inspector takes
+// no context. Package status fits its own timeouts to this one.
+const InspectTimeout = 700 * time.Millisecond
+
+// Inspector reads the state of Redis and of the queues in it, in types of this
+// package. Its methods return an error when Redis cannot be read, and wait for
+// each command InspectTimeout at the most. Any number of goroutines may use one
+// at the same time.
 type Inspector struct {
 	client    redis.UniversalClient
 	inspector *asynq.Inspector
@@ -45,10 +50,10 @@ type Redis struct {
 	Latency         time.Duration
 }
 
-// Redis asks the server how it is. A server that does not answer is not
-// connected.
+// Redis returns the state of the server. A server that does not respond is not
+// connected, and a field that it does not report is zero.
 func (i *Inspector) Redis(ctx context.Context) Redis {
-	begun := time.Now()
+	start := time.Now()
 	text, err := i.client.Info(ctx, "server", "memory", "persistence").Result()
 	if err != nil {
 		// An old or an embedded server may know fewer sections.
@@ -56,18 +61,32 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 			return Redis{}
 		}
 	}
-	answer := Redis{Connected: true, Latency: time.Since(begun)}
+	state := Redis{Connected: true, Latency: time.Since(start)}
 	info := redisinfo.Parse(text)
-	answer.Version, answer.RunID = info["redis_version"], info["run_id"]
-	answer.UsedMemory, _ = info.Int("used_memory") // 0 when it is not known
-	answer.MaxMemory, _ = info.Int("maxmemory")
-	answer.MaxMemoryPolicy, answer.AppendOnly = info["maxmemory_policy"], info["aof_enabled"] == "1"
-	return answer
+	state.Version, state.RunID = info["redis_version"], info["run_id"]
+	state.UsedMemory, _ = info.Int("used_memory") // 0 when it is not known
+	state.MaxMemory, _ = info.Int("maxmemory")
+	state.MaxMemoryPolicy, state.AppendOnly = info["maxmemory_policy"], info["aof_enabled"] == "1"
+	return state
 }
 
-// Queues returns what asynq knows of each lane's queue, in the order of the
-// lanes. A queue that nothing was ever put in is empty.
-func (i *Inspector) Queues() ([]*asynq.QueueInfo, error) {
+// Queue is the state of a lane's queue. Its zero value is a queue that nothing
+// was ever put in.
+type Queue struct {
+	// The numbers of tasks, by asynq's states.
+	Pending, Active, Aggregating, Scheduled, Retry, Archived int
+
+	// Processed and Failed count the tasks since the queue exists. No task of
+	// tracklane fails.
+	Processed, Failed int
+
+	Paused      bool
+	Latency     time.Duration // how long the oldest pending task has waited
+	MemoryUsage int64         // bytes, as asynq estimates them
+}
+
+// Queues returns the state of the lanes' queues, by the lane's name.
+func (i *Inspector) Queues() (map[string]Queue, error) {
 	known, err := i.inspector.Queues()
 	if err != nil {
 		return nil, fmt.Errorf("list the queues: %w", err)
@@ -75,29 +94,64 @@ func (i *Inspector) Queues() ([]*asynq.QueueInfo, error) {
 	infos := make([]*asynq.QueueInfo, len(i.lanes))
 	var group errgroup.Group
 	for at, l := range i.lanes {
-		infos[at] = &asynq.QueueInfo{Queue: l.Name}
 		if !slices.Contains(known, l.Name) {
 			continue
 		}
-		group.Go(func() error {
-			info, err := i.inspector.GetQueueInfo(l.Name)
-			if err != nil {
+		group.Go(func() (err error) {
+			if infos[at], err = i.inspector.GetQueueInfo(l.Name); err != nil {
 				return fmt.Errorf("inspect the queue %s: %w", l.Name, err)
 			}
-			infos[at] = info
 			return nil
 		})
 	}
-	return infos, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	queues := make(map[string]Queue, len(i.lanes))
+	for at, l := range i.lanes {
+		queues[l.Name] = queueOf(infos[at])
+	}
+	return queues, nil
 }
 
-// Processors lists the worker processes that are alive.
-func (i *Inspector) Processors() ([]*asynq.ServerInfo, error) {
+func queueOf(info *asynq.QueueInfo) Queue {
+	if info == nil {
+		return Queue{}
+	}
+	return Queue{
+		Pending: info.Pending, Active: info.Active, Aggregating: info.Aggregating,
+		Scheduled: info.Scheduled, Retry: info.Retry, Archived: info.Archived,
+		Processed: info.ProcessedTotal, Failed: info.FailedTotal,
+		Paused: info.Paused, Latency: info.Latency, MemoryUsage: info.MemoryUsage,
+	}
+}
+
+// WorkerProcess is a process that works on the queues.
+type WorkerProcess struct {
+	ID          string
+	Host        string
+	PID         int
+	Concurrency int            // how many batches it writes at the same time, at the most
+	Queues      map[string]int // the queues' weights, by name
+	StartedAt   time.Time
+	Status      string // asynq's word for it
+	Active      int    // how many batches it writes now
+}
+
+// Workers lists the worker processes that are alive.
+func (i *Inspector) Workers() ([]WorkerProcess, error) {
 	servers, err := i.inspector.Servers()
 	if err != nil {
 		return nil, fmt.Errorf("list the worker processes: %w", err)
 	}
-	return servers, nil
+	workers := make([]WorkerProcess, 0, len(servers))
+	for _, s := range servers {
+		workers = append(workers, WorkerProcess{
+			ID: s.ID, Host: s.Host, PID: s.PID, Concurrency: s.Concurrency, Queues: s.Queues,
+			StartedAt: s.Started, Status: s.Status, Active: len(s.ActiveWorkers),
+		})
+	}
+	return workers, nil
 }
 
 // Stats adds up, by the lane's name, what the processes that share this Redis
@@ -106,5 +160,5 @@ func (i *Inspector) Stats(ctx context.Context) (map[string]metrics.Stats, error)
 	return metrics.Aggregate(ctx, i.client)
 }
 
-// Writable tells whether Redis takes writes now.
+// Writable reports whether Redis accepts writes now.
 func (i *Inspector) Writable(ctx context.Context) bool { return probe(ctx, i.client) == nil }

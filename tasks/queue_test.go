@@ -145,16 +145,16 @@ func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 	}
 	waiting.Wait()
 
-	infos, err := NewInspector(connections, lane.All(lane.Options{})).Queues()
+	queues, err := NewInspector(connections, lane.All(lane.Options{})).Queues()
 	require.NoError(t, err)
-	tasks := infos[0].Pending + infos[0].Aggregating
+	tasks := queues[l.Name].Pending + queues[l.Name].Aggregating
 	assert.Less(t, tasks, requests/2, "each request made a task of its own")
-	w, err := NewInspector(connections, lane.All(lane.Options{})).Waiting(t.Context(), l, infos[0])
+	backlog, err := NewInspector(connections, lane.All(lane.Options{})).Backlog(t.Context(), l, queues[l.Name])
 	require.NoError(t, err)
-	assert.Positive(t, w.Points)
+	assert.Positive(t, backlog.Points)
 	if !server.InMemory() {
 		assert.LessOrEqual(t, tasks, 20)
-		assert.Positive(t, infos[0].Pending, "500 points and more are a batch at once")
+		assert.Positive(t, queues[l.Name].Pending, "500 points and more are a batch at once")
 	}
 }
 

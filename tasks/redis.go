@@ -24,9 +24,6 @@ const (
 	// waits for its lease to run out.
 	workTimeout = 10 * time.Second
 
-	// inspectTimeout keeps what operators look at within a second.
-	inspectTimeout = 700 * time.Millisecond
-
 	// errorBackoff is how long a worker's command that could not reach Redis
 	// takes at the least: asynq repeats such a command at once, and would keep
 	// a core busy while Redis is away.
@@ -50,7 +47,7 @@ func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 		own.DialTimeout, own.ReadTimeout, own.WriteTimeout, own.PoolTimeout = timeout, timeout, timeout, timeout
 		return redis.NewUniversalClient(&own)
 	}
-	connections := &Connections{Enqueue: pool(forceTimeout), Work: pool(workTimeout), Inspect: pool(inspectTimeout)}
+	connections := &Connections{Enqueue: pool(forceTimeout), Work: pool(workTimeout), Inspect: pool(InspectTimeout)}
 	connections.Work.AddHook(backoffHook{})
 	return connections
 }

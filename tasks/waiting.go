@@ -13,25 +13,25 @@ import (
 	"tracklane/internal/lane"
 )
 
-// Waiting is what a lane's queue holds that is not yet in the database.
-type Waiting struct {
-	// Points is how many there are: exactly while there are few tasks, else
-	// their number times the points of those that were looked at.
+// Backlog is what a lane's queue holds that is not yet in the database.
+type Backlog struct {
+	// Points is their number: exact as long as a state has no more than
+	// sampleSize tasks, else estimated from the sample.
 	Points int
 
-	// Oldest is how long ago the point that waits longest was accepted; 0 when
-	// none waits.
-	Oldest time.Duration
+	// OldestAge is the time since the acceptance of the oldest of them; 0 when
+	// there is none.
+	OldestAge time.Duration
 }
 
-// sampleSize is how many tasks of a kind are looked at, oldest first.
+// sampleSize is how many tasks of each state are read, oldest first.
 const sampleSize = 4
 
-// Waiting looks at the oldest tasks of a lane's queue. Its cost does not grow
-// with the queue.
-func (i *Inspector) Waiting(ctx context.Context, l *lane.Lane, info *asynq.QueueInfo) (Waiting, error) {
+// Backlog estimates a lane's backlog from the oldest tasks of its queue, whose
+// state was read before. Its cost does not depend on the size of the queue.
+func (i *Inspector) Backlog(ctx context.Context, l *lane.Lane, queue Queue) (Backlog, error) {
 	now := time.Now()
-	var w Waiting
+	var b Backlog
 	list := func(total int, list func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error)) error {
 		if total == 0 {
 			return nil
@@ -40,25 +40,26 @@ func (i *Inspector) Waiting(ctx context.Context, l *lane.Lane, info *asynq.Queue
 		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
 			return err
 		}
-		w.count(now, total, tasks)
+		b.addSample(now, total, tasks)
 		return nil
 	}
 	err := errors.Join(
-		list(info.Pending, i.inspector.ListPendingTasks),
-		list(info.Active, i.inspector.ListActiveTasks),
-		list(info.Retry, i.inspector.ListRetryTasks),
+		list(queue.Pending, i.inspector.ListPendingTasks),
+		list(queue.Active, i.inspector.ListActiveTasks),
+		list(queue.Retry, i.inspector.ListRetryTasks),
 	)
-	if err == nil && info.Aggregating > 0 {
-		err = i.countGroups(ctx, l, now, info.Aggregating, &w)
+	if err == nil && queue.Aggregating > 0 {
+		err = i.sampleGroups(ctx, l, now, queue.Aggregating, &b)
 	}
 	if err != nil {
-		return Waiting{}, fmt.Errorf("look at what waits in the queue %s: %w", l.Name, err)
+		return Backlog{}, fmt.Errorf("sample the backlog of the queue %s: %w", l.Name, err)
 	}
-	return w, nil
+	return b, nil
 }
 
-// countGroups looks at the group whose first task is oldest.
-func (i *Inspector) countGroups(ctx context.Context, l *lane.Lane, now time.Time, total int, w *Waiting) error {
+// sampleGroups adds total aggregating tasks, of which it reads those of the
+// group whose first task is oldest.
+func (i *Inspector) sampleGroups(ctx context.Context, l *lane.Lane, now time.Time, total int, b *Backlog) error {
 	first, err := i.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		for g := range groupCount {
 			pipe.ZRangeWithScores(ctx, groupKey(l, groupName(g)), 0, 0)
@@ -82,12 +83,12 @@ func (i *Inspector) countGroups(ctx context.Context, l *lane.Lane, now time.Time
 	if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
 		return err
 	}
-	w.count(now, total, tasks)
+	b.addSample(now, total, tasks)
 	return nil
 }
 
-// count adds total tasks of which sample are the oldest.
-func (w *Waiting) count(now time.Time, total int, sample []*asynq.TaskInfo) {
+// addSample adds total tasks, of which sample are the oldest.
+func (b *Backlog) addSample(now time.Time, total int, sample []*asynq.TaskInfo) {
 	if len(sample) == 0 {
 		return
 	}
@@ -96,14 +97,14 @@ func (w *Waiting) count(now time.Time, total int, sample []*asynq.TaskInfo) {
 		count, received := peek(task.Payload)
 		points += count
 		if count > 0 {
-			w.Oldest = max(w.Oldest, now.Sub(received))
+			b.OldestAge = max(b.OldestAge, now.Sub(received))
 		}
 	}
-	w.Points += points * max(total, len(sample)) / len(sample)
+	b.Points += points * max(total, len(sample)) / len(sample)
 }
 
 // peek returns how many points a payload holds and when the first of them was
-// accepted; 0 when it is not one of ours.
+// accepted; 0 when it is not a payload of tracklane.
 func peek(payload []byte) (points int, received time.Time) {
 	points, err := Count(payload)
 	if err != nil || points == 0 {

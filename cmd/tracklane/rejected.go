@@ -97,8 +97,8 @@ func newRejectedListCommand() *cobra.Command {
 				fmt.Fprintf(c.ErrOrStderr(), "Archived tasks are not listed: %v\n", err)
 			}
 			for _, task := range archived {
-				fmt.Fprintf(table, "archived\t%s\t%s\t-\ttask %s: %s\n", task.Queue,
-					task.LastFailedAt.UTC().Format(time.RFC3339), task.ID, task.LastErr)
+				fmt.Fprintf(table, "archived\t%s\t%s\t-\ttask %s: %s\n", task.Lane,
+					task.FailedAt.UTC().Format(time.RFC3339), task.ID, task.Error)
 			}
 			return table.Flush()
 		}),
