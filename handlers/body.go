@@ -16,19 +16,20 @@ import (
 	"tracklane/internal/lane"
 )
 
-// body is a request's body in memory. release gives the memory to the next
-// request.
+// body is a request's body in memory. It must be released once, and not be used
+// after that.
 type body struct {
 	*bytes.Buffer
-	pool  *sync.Pool
-	share *share
+	pool   *sync.Pool
+	source *limitedReader
 }
 
-// maxPooledBody keeps a rare large body from being held on to for good.
+// maxPooledBody is the largest buffer, in bytes, that is kept for the next
+// requests: rare large bodies would fill the pool for good.
 const maxPooledBody = 1 << 20
 
 func (b body) release() {
-	b.share.giveBack()
+	b.source.release()
 	if b.Cap() <= maxPooledBody {
 		b.Reset()
 		b.pool.Put(b.Buffer)
@@ -52,11 +53,11 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
 		}
 		source = part
 	}
-	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies, &share{budget: s.budget, source: source}}
+	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies, &limitedReader{budget: s.budget, source: source}}
 	if n := c.Request.ContentLength; n > 0 {
-		b.Grow(int(min(n, freeBody)) + bytes.MinRead)
+		b.Grow(int(min(n, unmeteredBytes)) + bytes.MinRead)
 	}
-	if _, err := b.ReadFrom(b.share); err != nil {
+	if _, err := b.ReadFrom(b.source); err != nil {
 		b.release()
 		return body{}, readProblem(err, l)
 	}
@@ -64,7 +65,7 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
 }
 
 // contentType returns the request's media type, or a problem when the lane
-// does not take it.
+// does not accept it.
 func contentType(r *http.Request, l *lane.Lane) (string, map[string]string, *problem) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
 		return "", nil, &problem{
@@ -78,9 +79,9 @@ func contentType(r *http.Request, l *lane.Lane) (string, map[string]string, *pro
 	}
 	mediaType, parameters, err := mime.ParseMediaType(header)
 	if err == nil {
-		for _, taken := range l.ContentTypes {
-			family, isFamily := strings.CutSuffix(taken, "*")
-			if mediaType == taken || isFamily && strings.HasPrefix(mediaType, family) {
+		for _, accepted := range l.ContentTypes {
+			family, isFamily := strings.CutSuffix(accepted, "*")
+			if mediaType == accepted || isFamily && strings.HasPrefix(mediaType, family) {
 				return mediaType, parameters, nil
 			}
 		}

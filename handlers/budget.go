@@ -13,38 +13,38 @@ const (
 	// much again.
 	bodyBudget = 64 << 20
 
-	// freeBody is how much of a body does not count: what a telephone sends is
-	// never refused because of what others upload.
-	freeBody = 64 << 10
+	// unmeteredBytes is how much of each body does not count: what a phone
+	// sends is never refused because of what others upload.
+	unmeteredBytes = 64 << 10
 
-	// shareStep is how much is taken from the budget at a time, in bytes.
-	shareStep = 256 << 10
+	// acquireStep is how many bytes are acquired from the budget at a time.
+	acquireStep = 256 << 10
 )
 
-// errBudget says that the large bodies of others fill the budget.
+// errBudget says that the large bodies of other requests use up the budget.
 var errBudget = errors.New("too many large bodies at once")
 
-// share reads a body and takes from the budget what has arrived, so that a
-// client who announces much and sends little holds little.
-type share struct {
-	budget *semaphore.Weighted
-	source io.Reader
-	read   int64
-	taken  int64
+// limitedReader reads a body and acquires from the budget as much as has
+// arrived, so that a client that announces much and sends little holds little.
+type limitedReader struct {
+	budget   *semaphore.Weighted
+	source   io.Reader
+	read     int64
+	acquired int64
 }
 
-// Read implements io.Reader.
-func (s *share) Read(p []byte) (int, error) {
-	n, err := s.source.Read(p)
-	s.read += int64(n)
-	for s.read > freeBody+s.taken {
-		if !s.budget.TryAcquire(shareStep) {
+// Read implements io.Reader. It returns errBudget when the budget is used up.
+func (r *limitedReader) Read(p []byte) (int, error) {
+	n, err := r.source.Read(p)
+	r.read += int64(n)
+	for r.read > unmeteredBytes+r.acquired {
+		if !r.budget.TryAcquire(acquireStep) {
 			return n, errBudget
 		}
-		s.taken += shareStep
+		r.acquired += acquireStep
 	}
 	return n, err
 }
 
-// giveBack returns what was taken. It may be called once.
-func (s *share) giveBack() { s.budget.Release(s.taken) }
+// release returns what was acquired. It may be called once.
+func (r *limitedReader) release() { r.budget.Release(r.acquired) }

@@ -21,6 +21,7 @@ import (
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
+	"tracklane/internal/status"
 	"tracklane/migrations"
 	"tracklane/store"
 	"tracklane/tasks"
@@ -31,12 +32,12 @@ var servers *devserverstest.Servers
 
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode)
-	logging.Disable() // a Redis that is away is what most of the tests have
+	logging.Disable() // most of the tests have a Redis that is down
 	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }
 
 // newTestServer serves the lanes with a database of the test's own. Redis is
-// away, so that what was taken is in the database once it is answered.
+// down, so that points are in the database once their request is accepted.
 func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, pool *pgxpool.Pool) {
 	t.Helper()
 	database := servers.Database(t)
@@ -50,39 +51,42 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 	connections := tasks.Connect(redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}, 6)
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
 	recorder := metrics.New(lanes, "test")
-	s = New(Parts{
-		Lanes: lanes, Recorder: recorder, Logger: logger, Version: "test",
-		Writer: store.NewWriter(pool, lanes, 1000, nil), Database: store.NewDatabase(pool, lanes),
-		Inspector: tasks.NewInspector(connections, lanes),
-		Asynqmon:  asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
-		Enqueuer: tasks.NewEnqueuer(connections, lanes, tasks.EnqueuerOptions{
-			Batching: tasks.Batching{MinPoints: 500, MaxPoints: 1000}, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
-		}, logger),
+	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.EnqueuerOptions{
+		Batching: tasks.Batching{MinPoints: 500, MaxPoints: 1000}, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
+	}, logger)
+	s = New(Config{
+		Status: status.NewCollector(status.Config{
+			Lanes: lanes, Database: store.NewDatabase(pool, lanes), Inspector: tasks.NewInspector(connections, lanes),
+			Recorder: recorder, BypassesRedis: func() bool { return !enqueuer.Available() }, Version: "test", Logger: logger,
+		}),
+		Recorder: recorder, Logger: logger,
+		Asynqmon: asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
+		Ingest:   &Ingest{Lanes: lanes, Enqueuer: enqueuer, Writer: store.NewWriter(pool, lanes, 1000, nil)},
 	})
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	return s, server.URL, pool
 }
 
-type answer struct {
+type response struct {
 	code   int
 	header http.Header
 	text   string
 }
 
-func send(t *testing.T, method, url string, body io.Reader, header ...string) answer {
+func send(t *testing.T, method, url string, body io.Reader, header ...string) response {
 	t.Helper()
 	request, err := http.NewRequest(method, url, body)
 	require.NoError(t, err)
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	response, err := http.DefaultClient.Do(request)
+	got, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
+	defer got.Body.Close()
+	text, err := io.ReadAll(got.Body)
 	require.NoError(t, err)
-	return answer{response.StatusCode, response.Header, string(text)}
+	return response{got.StatusCode, got.Header, string(text)}
 }
 
 // padded is a request of one point that takes about size bytes.

@@ -13,86 +13,86 @@ import (
 	"tracklane/store"
 )
 
-// directTimeout bounds the writing of one request's points straight into the
+// bypassTimeout bounds the writing of one request's points directly into the
 // database.
-const directTimeout = 5 * time.Second
+const bypassTimeout = 5 * time.Second
 
-// retryAfter is what a client is told to wait when nothing takes its points,
-// in seconds.
+// retryAfter is how long a client is told to wait when its points cannot be
+// accepted, in seconds.
 const retryAfter = "5"
 
-// postPoints answers the posts of one lane.
-func (s *Server) postPoints(l *lane.Lane) gin.HandlerFunc {
+// postPoints handles the posts to one lane.
+func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		received := time.Now()
-		defer func() { s.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
+		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
 		requestID := requestID(c)
 		body, problem := s.readBody(c, l)
 		if problem != nil {
-			problem.send(c, l)
+			problem.write(c, l)
 			return
 		}
 		decoded, err := decode(l, body, lane.DecodeOptions{Now: received, RequestID: requestID})
 		if err != nil {
-			decodeProblem(err).send(c, l)
+			decodeProblem(err).write(c, l)
 			return
 		}
 		if decoded.RejectedTotal > 0 {
-			s.Recorder.Rejected(l, decoded.RejectedTotal)
+			s.config.Recorder.Rejected(l, decoded.RejectedTotal)
 		}
 		if decoded.Points.Len() == 0 {
-			unusable(decoded).send(c, l)
+			unusable(decoded).write(c, l)
 			return
 		}
-		s.take(c, l, decoded)
+		s.ingest(c, ingest, l, decoded)
 	}
 }
 
-// decode reads a body's points and gives its memory back, even if that panics.
+// decode decodes a body's points and releases the body, even if it panics.
 func decode(l *lane.Lane, b body, options lane.DecodeOptions) (lane.Decoded, error) {
 	defer b.release()
 	return l.Decode(b.Bytes(), options)
 }
 
-// take puts points into Redis or, when Redis does not take them, straight into
-// the database. When neither does at once, Redis is asked again with more
-// patience: one that is slow is better than a refusal.
-func (s *Server) take(c *gin.Context, l *lane.Lane, decoded lane.Decoded) {
+// ingest puts points into Redis or, when Redis does not accept them, directly
+// into the database. When both refuse, it tries Redis once more with a longer
+// timeout: a slow Redis is better than a refusal.
+func (s *Server) ingest(c *gin.Context, ingest *Ingest, l *lane.Lane, decoded lane.Decoded) {
 	ctx := c.Request.Context()
 	points := decoded.Points.Len() // writing may drop duplicates from the list
-	if s.Enqueuer.Enqueue(ctx, decoded.Points) == nil {
-		s.queued(c, l, decoded, points)
+	if ingest.Enqueuer.Enqueue(ctx, decoded.Points) == nil {
+		s.respondQueued(c, l, decoded, points)
 		return
 	}
-	result, err := s.writeDirectly(ctx, decoded.Points)
+	result, err := ingest.writeBypass(ctx, decoded.Points)
 	if err == nil {
-		s.Recorder.Accepted(l, metrics.PathDirect, points)
-		acceptance{
+		s.config.Recorder.Accepted(l, metrics.PathDirect, points)
+		ingestResponse{
 			status: "stored", points: points, decoded: &decoded,
 			inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
-		}.send(c, l, http.StatusCreated)
+		}.write(c, l, http.StatusCreated)
 		return
 	}
-	if enqueueErr := s.Enqueuer.EnqueueBypassingBreaker(ctx, decoded.Points); enqueueErr != nil {
-		s.Logger.Error("neither Redis nor the database took points", "lane", l.Name, "points", points,
-			"request_id", requestID(c), "database", err, "redis", enqueueErr)
-		unavailable().send(c, l)
+	if redisErr := ingest.Enqueuer.EnqueueBypassingBreaker(ctx, decoded.Points); redisErr != nil {
+		s.config.Logger.Error("neither Redis nor the database accepted points", "lane", l.Name, "points", points,
+			"request_id", requestID(c), "database", err, "redis", redisErr)
+		unavailable().write(c, l)
 		return
 	}
-	s.queued(c, l, decoded, points)
+	s.respondQueued(c, l, decoded, points)
 }
 
-func (s *Server) queued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
-	s.Recorder.Accepted(l, metrics.PathQueue, points)
-	acceptance{status: "queued", points: points, decoded: &decoded}.send(c, l, http.StatusAccepted)
+func (s *Server) respondQueued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
+	s.config.Recorder.Accepted(l, metrics.PathQueue, points)
+	ingestResponse{status: "queued", points: points, decoded: &decoded}.write(c, l, http.StatusAccepted)
 }
 
-// writeDirectly writes past Redis. The client's going away does not stop a
-// write that has begun.
-func (s *Server) writeDirectly(ctx context.Context, points *lane.Points) (store.Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), directTimeout)
+// writeBypass writes points into the database, bypassing Redis. A client that
+// disconnects does not stop the write.
+func (i *Ingest) writeBypass(ctx context.Context, points *lane.Points) (store.Result, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bypassTimeout)
 	defer cancel()
-	return s.Writer.Write(ctx, points, "")
+	return i.Writer.Write(ctx, points, "")
 }
 
 func decodeProblem(err error) *problem {

@@ -18,7 +18,7 @@ import (
 	"tracklane/internal/lane"
 )
 
-func TestABodyThatCannotBeTakenIsAnsweredAsAProblem(t *testing.T) {
+func TestServer_RefusesABadBodyWithAProblem(t *testing.T) {
 	t.Parallel()
 	s, base, pool := newTestServer(t, lane.All(lane.Options{}))
 	form := func(part string) string {
@@ -41,26 +41,39 @@ func TestABodyThatCannotBeTakenIsAnsweredAsAProblem(t *testing.T) {
 		"XML":                                   {415, "/upload", "text/xml", strings.NewReader("<gpx/>"), "Send the body as application/json"},
 		"a picture for the device's endpoint":   {415, "/flymaster", "image/png", strings.NewReader("x"), "text/*"},
 	} {
-		a := send(t, http.MethodPost, base+c.path, c.body, "Content-Type", c.kind, "Accept", "application/json")
-		assert.Equal(t, c.code, a.code, "%s: %s", name, a.text)
-		assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"), name)
-		var p problem
-		require.NoError(t, json.Unmarshal([]byte(a.text), &p), name)
-		assert.Equal(t, c.code, p.Status, name)
-		assert.NotEmpty(t, p.Title, name)
-		assert.Contains(t, p.Detail, c.detail, name)
+		t.Run(name, func(t *testing.T) {
+			got := send(t, http.MethodPost, base+c.path, c.body, "Content-Type", c.kind, "Accept", "application/json")
+			assert.Equal(t, c.code, got.code, got.text)
+			assert.Equal(t, "application/problem+json", got.header.Get("Content-Type"))
+			var p problem
+			require.NoError(t, json.Unmarshal([]byte(got.text), &p))
+			assert.Equal(t, c.code, p.Status)
+			assert.NotEmpty(t, p.Title)
+			assert.Contains(t, p.Detail, c.detail)
+		})
 	}
+	var rows int
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM live_track_points`).Scan(&rows))
+	assert.Zero(t, rows)
+	assert.True(t, s.budget.TryAcquire(bodyBudget), "what the bodies acquired was released")
+}
+
+func TestServer_AcceptsEverySpellingOfAContentType(t *testing.T) {
+	t.Parallel()
+	s, base, pool := newTestServer(t, lane.All(lane.Options{}))
 	for _, kind := range []string{"application/json; charset=utf-8", "APPLICATION/JSON", ""} {
-		a := send(t, http.MethodPost, base+"/live", strings.NewReader(padded("kinds", 0)), "Content-Type", kind)
-		assert.Equal(t, 201, a.code, "%q: %s", kind, a.text)
+		t.Run(kind, func(t *testing.T) {
+			got := send(t, http.MethodPost, base+"/live", strings.NewReader(padded("kinds", 0)), "Content-Type", kind)
+			assert.Equal(t, 201, got.code, got.text)
+		})
 	}
 	var rows int
 	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM live_track_points`).Scan(&rows))
 	assert.Equal(t, 1, rows)
-	assert.True(t, s.budget.TryAcquire(bodyBudget), "what the bodies took was given back")
+	assert.True(t, s.budget.TryAcquire(bodyBudget), "what the bodies acquired was released")
 }
 
-func TestABodyThatEndsTooEarlyKeepsNothing(t *testing.T) {
+func TestServer_KeepsNothingOfATruncatedBody(t *testing.T) {
 	t.Parallel()
 	_, base, pool := newTestServer(t, lane.All(lane.Options{}))
 	address, err := url.Parse(base)
@@ -81,20 +94,20 @@ func TestABodyThatEndsTooEarlyKeepsNothing(t *testing.T) {
 	assert.Zero(t, rows)
 }
 
-func TestLargeBodiesAreRefusedWhenTooMuchIsInMemoryAndSmallOnesNever(t *testing.T) {
+func TestServer_BoundsTheMemoryOfLargeBodies(t *testing.T) {
 	t.Parallel()
 	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
-	require.True(t, s.budget.TryAcquire(bodyBudget-shareStep))
-	postSize := func(size int) answer {
+	require.True(t, s.budget.TryAcquire(bodyBudget-acquireStep))
+	postSize := func(size int) response {
 		return send(t, http.MethodPost, base+"/upload", strings.NewReader(padded(fmt.Sprint(size), size)))
 	}
-	assert.Equal(t, 201, postSize(freeBody/2).code)
-	assert.Equal(t, 201, postSize(freeBody+shareStep/2).code, "there is room for one step")
+	assert.Equal(t, 201, postSize(unmeteredBytes/2).code)
+	assert.Equal(t, 201, postSize(unmeteredBytes+acquireStep/2).code, "there is room for one step")
 	refused := postSize(1 << 20)
 	assert.Equal(t, 503, refused.code)
 	assert.Equal(t, retryAfter, refused.header.Get("Retry-After"))
 	assert.Equal(t, "application/problem+json", refused.header.Get("Content-Type"))
-	s.budget.Release(bodyBudget - shareStep)
+	s.budget.Release(bodyBudget - acquireStep)
 
 	var posting sync.WaitGroup
 	for i := range 20 {
@@ -103,40 +116,44 @@ func TestLargeBodiesAreRefusedWhenTooMuchIsInMemoryAndSmallOnesNever(t *testing.
 		})
 	}
 	posting.Wait()
-	assert.True(t, s.budget.TryAcquire(bodyBudget), "everything was given back")
+	assert.True(t, s.budget.TryAcquire(bodyBudget), "everything was released")
 }
 
-func TestAPanicIsAnsweredAndHoldsNothing(t *testing.T) {
+func TestServer_RespondsAfterAPanicAndReleasesTheBody(t *testing.T) {
 	t.Parallel()
 	lanes := lane.All(lane.Options{})
 	lanes[1].Decode = func([]byte, lane.DecodeOptions) (lane.Decoded, error) { panic("a mistake") }
 	s, base, _ := newTestServer(t, lanes)
-	a := send(t, http.MethodPost, base+"/upload", strings.NewReader(padded("f", 1<<20)))
-	assert.Equal(t, 500, a.code)
-	assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"))
-	assert.NotContains(t, a.text, "a mistake")
-	assert.True(t, s.budget.TryAcquire(bodyBudget), "the body's share of the memory is lost")
+	got := send(t, http.MethodPost, base+"/upload", strings.NewReader(padded("f", 1<<20)))
+	assert.Equal(t, 500, got.code)
+	assert.Equal(t, "application/problem+json", got.header.Get("Content-Type"))
+	assert.NotContains(t, got.text, "a mistake")
+	assert.True(t, s.budget.TryAcquire(bodyBudget), "the body's part of the budget is lost")
 }
 
-func TestWhatNobodyServesIsAnsweredAsAProblem(t *testing.T) {
+func TestServer_RespondsToUnknownRoutesWithAProblem(t *testing.T) {
 	t.Parallel()
-	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
+	_, base, _ := newTestServer(t, lane.All(lane.Options{}))
 	for request, code := range map[string]int{
 		"GET /live": 405, "PUT /upload": 405, "POST /health": 405, "GET /nothing": 404, "POST /liver": 404, "POST /LIVE": 404,
 	} {
-		method, path, _ := strings.Cut(request, " ")
-		a := send(t, method, base+path, nil)
-		assert.Equal(t, code, a.code, request)
-		assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"), request)
+		t.Run(request, func(t *testing.T) {
+			method, path, _ := strings.Cut(request, " ")
+			got := send(t, method, base+path, nil)
+			assert.Equal(t, code, got.code)
+			assert.Equal(t, "application/problem+json", got.header.Get("Content-Type"))
+		})
 	}
-	// A worker has no enqueuer, and no lanes.
-	parts := s.Parts
-	parts.Enqueuer = nil
-	worker := &Server{Parts: parts, page: s.page}
-	worker.router = worker.newRouter()
+}
+
+func TestServer_HasNoLanesWithoutIngest(t *testing.T) {
+	t.Parallel()
+	s, _, _ := newTestServer(t, lane.All(lane.Options{}))
+	config := s.config
+	config.Ingest = nil
+	worker := New(config)
 	for _, l := range lane.All(lane.Options{}) {
-		recorded := statusOf(worker, http.MethodPost, "/"+l.Name)
-		assert.Equal(t, 404, recorded, l.Name)
+		assert.Equal(t, 404, statusOf(worker, http.MethodPost, "/"+l.Name), l.Name)
 	}
 	assert.Equal(t, 200, statusOf(worker, http.MethodGet, "/livez"))
 }

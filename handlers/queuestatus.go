@@ -8,125 +8,138 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"tracklane/internal/metrics"
+	"tracklane/internal/status"
 )
 
-type queueStatus struct {
-	Redis       redisStatus                   `json:"redis"`
-	Queues      map[string]queueState         `json:"queues"`
-	Processors  []processor                   `json:"processors"`
-	Performance map[string]performanceFigures `json:"performance"`
-	Timestamp   time.Time                     `json:"timestamp"`
-}
+// The shape of /queue/status.
+type (
+	queueStatusResponse struct {
+		Redis       redisStatus                `json:"redis"`
+		Queues      map[string]queueState      `json:"queues"`
+		Processors  []processor                `json:"processors"`
+		Performance map[string]lanePerformance `json:"performance"`
+		Timestamp   time.Time                  `json:"timestamp"`
+	}
 
-type redisStatus struct {
-	Connected       bool    `json:"connected"`
-	Version         string  `json:"version"`
-	UsedMemory      int64   `json:"used_memory_bytes"`
-	MaxMemory       int64   `json:"maxmemory_bytes"`
-	MaxMemoryPolicy string  `json:"maxmemory_policy"`
-	Latency         float64 `json:"latency_ms"`
-}
+	redisStatus struct {
+		Connected       bool    `json:"connected"`
+		Version         string  `json:"version"`
+		UsedMemoryBytes int64   `json:"used_memory_bytes"`
+		MaxMemoryBytes  int64   `json:"maxmemory_bytes"`
+		MaxMemoryPolicy string  `json:"maxmemory_policy"`
+		LatencyMS       float64 `json:"latency_ms"`
+	}
 
-type queueState struct {
-	Priority    int     `json:"priority"`
-	Weight      int     `json:"weight"`
-	Pending     int     `json:"pending"`
-	Active      int     `json:"active"`
-	Aggregating int     `json:"aggregating"`
-	Scheduled   int     `json:"scheduled"`
-	Retry       int     `json:"retry"`
-	Archived    int     `json:"archived"`
-	Processed   int     `json:"processed"`
-	Failed      int     `json:"failed"`
-	Paused      bool    `json:"paused"`
-	Latency     float64 `json:"latency_seconds"`
-	Memory      int64   `json:"memory_bytes"`
-}
+	queueState struct {
+		Priority       int     `json:"priority"`
+		Weight         int     `json:"weight"`
+		Pending        int     `json:"pending"`
+		Active         int     `json:"active"`
+		Aggregating    int     `json:"aggregating"`
+		Scheduled      int     `json:"scheduled"`
+		Retry          int     `json:"retry"`
+		Archived       int     `json:"archived"`
+		Processed      int     `json:"processed"`
+		Failed         int     `json:"failed"`
+		Paused         bool    `json:"paused"`
+		LatencySeconds float64 `json:"latency_seconds"`
+		MemoryBytes    int64   `json:"memory_bytes"`
+	}
 
-type processor struct {
-	ID          string         `json:"id"`
-	Host        string         `json:"host"`
-	PID         int            `json:"pid"`
-	Concurrency int            `json:"concurrency"`
-	Queues      map[string]int `json:"queues"`
-	StartedAt   time.Time      `json:"started_at"`
-	Status      string         `json:"status"`
-	Active      int            `json:"active"`
-}
+	processor struct {
+		ID          string         `json:"id"`
+		Host        string         `json:"host"`
+		PID         int            `json:"pid"`
+		Concurrency int            `json:"concurrency"`
+		Queues      map[string]int `json:"queues"`
+		StartedAt   time.Time      `json:"started_at"`
+		Status      string         `json:"status"`
+		Active      int            `json:"active"`
+	}
 
-type performanceFigures struct {
-	PointsWritten   int         `json:"points_written"`
-	Duplicates      int         `json:"duplicates"`
-	Batches         int         `json:"batches"`
-	PointsPerBatch  float64     `json:"points_per_batch"`
-	PointsPerSecond float64     `json:"points_per_second"`
-	Write           percentiles `json:"write_ms"`
-	EndToEnd        percentiles `json:"end_to_end_ms"`
-}
+	lanePerformance struct {
+		PointsWritten   int         `json:"points_written"`
+		Duplicates      int         `json:"duplicates"`
+		Batches         int         `json:"batches"`
+		PointsPerBatch  float64     `json:"points_per_batch"`
+		PointsPerSecond float64     `json:"points_per_second"`
+		WriteMS         percentiles `json:"write_ms"`
+		EndToEndMS      percentiles `json:"end_to_end_ms"`
+	}
 
-type percentiles struct {
-	P50 float64 `json:"p50"`
-	P95 float64 `json:"p95"`
-	P99 float64 `json:"p99"`
-}
+	percentiles struct {
+		P50 float64 `json:"p50"`
+		P95 float64 `json:"p95"`
+		P99 float64 `json:"p99"`
+	}
+)
 
-// getQueueStatus answers what asynq and the worker processes tell through
-// Redis; 503 with the same shape when Redis is down.
+// getQueueStatus responds with what asynq and the worker processes report
+// through Redis; with 503 and the same shape while Redis is down.
 func (s *Server) getQueueStatus(c *gin.Context) {
-	o := s.look(c.Request.Context())
+	snapshot, err := s.config.Status.Snapshot(c.Request.Context())
+	if err != nil {
+		c.Abort() // the client has gone
+		return
+	}
 	code := http.StatusOK
-	if !o.redis.Connected {
+	if !snapshot.Redis.Connected {
 		code = http.StatusServiceUnavailable
 	}
-	c.JSON(code, s.queueStatus(o))
+	c.JSON(code, newQueueStatusResponse(snapshot))
 }
 
-func (s *Server) queueStatus(o observation) queueStatus {
-	answer := queueStatus{
+func newQueueStatusResponse(s status.Snapshot) queueStatusResponse {
+	response := queueStatusResponse{
 		Redis: redisStatus{
-			Connected: o.redis.Connected, Version: o.redis.Version,
-			UsedMemory: o.redis.UsedMemory, MaxMemory: o.redis.MaxMemory,
-			MaxMemoryPolicy: o.redis.MaxMemoryPolicy, Latency: milliseconds(o.redis.Latency),
+			Connected: s.Redis.Connected, Version: s.Redis.Version,
+			UsedMemoryBytes: s.Redis.UsedMemory, MaxMemoryBytes: s.Redis.MaxMemory,
+			MaxMemoryPolicy: s.Redis.MaxMemoryPolicy, LatencyMS: milliseconds(s.Redis.Latency),
 		},
 		Queues:      make(map[string]queueState, len(s.Lanes)),
 		Processors:  []processor{},
-		Performance: make(map[string]performanceFigures, len(s.Lanes)),
-		Timestamp:   o.at.UTC(),
+		Performance: make(map[string]lanePerformance, len(s.Lanes)),
+		Timestamp:   s.At.UTC(),
 	}
 	for _, l := range s.Lanes {
-		info := o.queues[l.Name]
-		answer.Queues[l.Name] = queueState{
-			Priority: l.Priority, Weight: s.Weights[l.Name],
-			Pending: info.Pending, Active: info.Active, Aggregating: info.Aggregating,
-			Scheduled: info.Scheduled, Retry: info.Retry, Archived: info.Archived,
-			Processed: info.Processed, Failed: info.Failed,
-			Paused: info.Paused, Latency: info.Latency.Seconds(), Memory: info.MemoryUsage,
+		q := l.Queue
+		response.Queues[l.Name] = queueState{
+			Priority: l.Priority, Weight: l.Weight,
+			Pending: q.Pending, Active: q.Active, Aggregating: q.Aggregating,
+			Scheduled: q.Scheduled, Retry: q.Retry, Archived: q.Archived,
+			Processed: q.Processed, Failed: q.Failed,
+			Paused: q.Paused, LatencySeconds: q.Latency.Seconds(), MemoryBytes: q.MemoryUsage,
 		}
-		answer.Performance[l.Name] = performanceOf(o.figures[l.Name])
+		response.Performance[l.Name] = newLanePerformance(l.Stats)
 	}
-	for _, p := range o.processors {
-		answer.Processors = append(answer.Processors, processor{
-			ID: p.ID, Host: p.Host, PID: p.PID, Concurrency: p.Concurrency, Queues: p.Queues,
-			StartedAt: p.StartedAt.UTC(), Status: p.Status, Active: p.Active,
+	for _, w := range s.Workers {
+		response.Processors = append(response.Processors, processor{
+			ID: w.ID, Host: w.Host, PID: w.PID, Concurrency: w.Concurrency, Queues: w.Queues,
+			StartedAt: w.StartedAt.UTC(), Status: w.Status, Active: w.Active,
 		})
 	}
-	return answer
+	return response
 }
 
-func performanceOf(f metrics.Stats) performanceFigures {
-	return performanceFigures{
-		PointsWritten: f.PointsWritten, Duplicates: f.Duplicates, Batches: f.Batches,
-		PointsPerBatch:  pointsPerBatch(f),
-		PointsPerSecond: f.WrittenPerSecond,
-		Write:           percentilesOf(f.Write),
-		EndToEnd:        percentilesOf(f.EndToEnd),
+func newLanePerformance(stats metrics.Stats) lanePerformance {
+	return lanePerformance{
+		PointsWritten: stats.PointsWritten, Duplicates: stats.Duplicates, Batches: stats.Batches,
+		PointsPerBatch:  roundToTenths(stats.PointsPerBatch()),
+		PointsPerSecond: stats.WrittenPerSecond,
+		WriteMS:         newPercentiles(stats.Write),
+		EndToEndMS:      newPercentiles(stats.EndToEnd),
 	}
 }
 
-func pointsPerBatch(f metrics.Stats) float64 {
-	return math.Round(f.PointsPerBatch()*10) / 10
+func newPercentiles(h metrics.Histogram) percentiles {
+	return percentiles{
+		P50: milliseconds(h.Quantile(.5)), P95: milliseconds(h.Quantile(.95)), P99: milliseconds(h.Quantile(.99)),
+	}
 }
 
-func percentilesOf(h metrics.Histogram) percentiles {
-	return percentiles{P50: milliseconds(h.Quantile(.5)), P95: milliseconds(h.Quantile(.95)), P99: milliseconds(h.Quantile(.99))}
+func roundToTenths(x float64) float64 { return math.Round(x*10) / 10 }
+
+// milliseconds is what JSON has of a duration, to the microsecond.
+func milliseconds(d time.Duration) float64 {
+	return float64(d.Microseconds()) / 1000
 }

@@ -13,18 +13,18 @@ const (
 )
 
 // requestID returns the request's id: the client's own where it is short and
-// of letters, digits and -_.:, else a new one. It is in the answer's header
-// from the first call on.
+// of letters, digits and -_.:, else a new one. It is in the
+// response's header from the first call on.
 func requestID(c *gin.Context) string {
-	answer := c.Writer.Header()
-	if set := answer[requestIDHeader]; set != nil {
+	header := c.Writer.Header()
+	if set := header[requestIDHeader]; set != nil {
 		return set[0]
 	}
 	id := c.GetHeader(requestIDHeader)
 	if !validRequestID(id) {
 		id = strconv.FormatUint(rand.Uint64(), 36)
 	}
-	answer[requestIDHeader] = []string{id}
+	header[requestIDHeader] = []string{id}
 	return id
 }
 

@@ -1,4 +1,4 @@
-// Package handlers answers tracklane's HTTP requests.
+// Package handlers handles tracklane's HTTP requests.
 package handlers
 
 import (
@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/semaphore"
@@ -15,54 +14,53 @@ import (
 	"tracklane/asynqmon"
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
+	"tracklane/internal/status"
 	"tracklane/internal/statuspage"
 	"tracklane/store"
 	"tracklane/tasks"
 )
 
-// Parts is what the handlers call, and what they need to know.
-type Parts struct {
-	Lanes     []*lane.Lane
-	Enqueuer  *tasks.Enqueuer // nil in a process that takes no points
-	Writer    *store.Writer
-	Database  *store.Database
-	Inspector *tasks.Inspector
-	Recorder  *metrics.Recorder
-	Asynqmon  http.Handler // the queues' web UI, at asynqmon.RootPath
-	Logger    *slog.Logger
+// Config is what a Server calls. All of it is required but Ingest.
+type Config struct {
+	Status   *status.Collector
+	Recorder *metrics.Recorder
+	Asynqmon http.Handler // the queues' web UI, at asynqmon.RootPath
+	Logger   *slog.Logger
 
-	// Weights is how often each queue is served, by lane.
-	Weights map[string]int
-
-	// Version of the program.
-	Version string
+	// Ingest accepts the points of the lanes. In a process that accepts none it
+	// is nil, and the server then has no lanes.
+	Ingest *Ingest
 }
 
-// Server answers HTTP requests with its parts. Any number of goroutines may use
-// it at the same time.
+// Ingest is what a process needs that accepts points.
+type Ingest struct {
+	Lanes    []*lane.Lane
+	Enqueuer *tasks.Enqueuer
+	Writer   *store.Writer // of points that bypass Redis
+}
+
+// Server handles HTTP requests. Any number of goroutines may use it at the same
+// time.
 type Server struct {
-	Parts
-	router   http.Handler
-	page     *statuspage.Page
-	started  time.Time
-	bodies   sync.Pool // of *bytes.Buffer
-	budget   *semaphore.Weighted
-	observer observer
+	config Config
+	router http.Handler
+	page   *statuspage.Page
+	bodies sync.Pool // of *bytes.Buffer
+	budget *semaphore.Weighted
 }
 
-// New returns the server of a process: what probes and operators ask for, and
-// the lanes where there is an enqueuer.
-func New(parts Parts) *Server {
-	s := &Server{Parts: parts, started: time.Now(), budget: semaphore.NewWeighted(bodyBudget)}
+// New returns the server of a process: of its probes, of the operators'
+// endpoints, and of the lanes where there is an Ingest. It starts nothing.
+func New(config Config) *Server {
+	s := &Server{config: config, budget: semaphore.NewWeighted(bodyBudget)}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
-	s.page = statuspage.New(s.snapshot, parts.Logger)
-	parts.Recorder.Register(newGauges(s))
+	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	s.router = s.newRouter()
 	return s
 }
 
-// Run keeps the figures of the operators' page moving until ctx ends. It must
-// end before the server that uses s is shut down, or that waits for open pages.
+// Run updates the operators' page until ctx ends. ctx must end before the HTTP
+// server that uses s is shut down: the shutdown waits for open pages.
 func (s *Server) Run(ctx context.Context) { s.page.Run(ctx) }
 
 // ServeHTTP implements http.Handler.
@@ -73,34 +71,34 @@ func (s *Server) newRouter() *gin.Engine {
 	router.HandleMethodNotAllowed = true
 	router.Use(gin.CustomRecoveryWithWriter(nil, s.recovered))
 	router.NoRoute(func(c *gin.Context) {
-		(&problem{Status: http.StatusNotFound, Title: "Not found"}).send(c, nil)
+		(&problem{Status: http.StatusNotFound, Title: "Not found"}).write(c, nil)
 	})
 	router.NoMethod(func(c *gin.Context) {
-		(&problem{Status: http.StatusMethodNotAllowed, Title: "Method not allowed"}).send(c, nil)
+		(&problem{Status: http.StatusMethodNotAllowed, Title: "Method not allowed"}).write(c, nil)
 	})
 	router.GET("/livez", s.getLive)
 	router.GET("/readyz", s.getReady)
 	router.GET("/health", s.getHealth)
-	router.GET("/metrics", gin.WrapH(s.Recorder.Handler()))
+	router.GET("/metrics", gin.WrapH(s.config.Recorder.Handler()))
 	router.GET("/queue/status", s.getQueueStatus)
-	router.Any(asynqmon.RootPath, gin.WrapH(s.Asynqmon))
-	router.Any(asynqmon.RootPath+"/*path", gin.WrapH(s.Asynqmon))
+	router.Any(asynqmon.RootPath, gin.WrapH(s.config.Asynqmon))
+	router.Any(asynqmon.RootPath+"/*path", gin.WrapH(s.config.Asynqmon))
 	for _, path := range []string{"/", "/events", "/page/*path"} {
 		router.GET(path, gin.WrapH(s.page))
 	}
-	if s.Enqueuer != nil {
-		for _, l := range s.Lanes {
-			router.POST("/"+l.Name, s.postPoints(l))
+	if ingest := s.config.Ingest; ingest != nil {
+		for _, l := range ingest.Lanes {
+			router.POST("/"+l.Name, s.postPoints(ingest, l))
 		}
 	}
 	return router
 }
 
 func (s *Server) recovered(c *gin.Context, cause any) {
-	s.Logger.Error("a request failed", "path", c.Request.URL.Path, "request_id", requestID(c), "panic", cause)
+	s.config.Logger.Error("a request failed", "path", c.Request.URL.Path, "request_id", requestID(c), "panic", cause)
 	internal := problem{
 		Status: http.StatusInternalServerError, Title: "Internal error",
 		Detail: "Nothing of this request is certain to be stored. Send it again.",
 	}
-	internal.send(c, nil)
+	internal.write(c, nil)
 }

@@ -11,6 +11,7 @@ import (
 	"tracklane/handlers"
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
+	"tracklane/internal/status"
 	"tracklane/store"
 	"tracklane/tasks"
 )
@@ -28,18 +29,24 @@ func (p *Program) startParts(r *run) http.Handler {
 	if p.roles.Worker {
 		p.startWorker(r, writer, migrated)
 	}
-	var enqueuer *tasks.Enqueuer
+	bypassesRedis := func() bool { return false } // a worker accepts no points
+	var ingest *handlers.Ingest
 	if p.roles.API {
-		enqueuer = p.startEnqueuer(r)
+		enqueuer := p.startEnqueuer(r)
+		bypassesRedis = func() bool { return !enqueuer.Available() }
+		ingest = &handlers.Ingest{Lanes: p.lanes, Enqueuer: enqueuer, Writer: writer}
 	}
-	server := handlers.New(handlers.Parts{
-		Lanes: p.lanes, Enqueuer: enqueuer, Writer: writer, Recorder: recorder, Logger: p.logger,
-		Database:  store.NewDatabase(p.pool, p.lanes),
-		Inspector: tasks.NewInspector(p.connections, p.lanes),
+	collector := status.NewCollector(status.Config{
+		Lanes: p.lanes, Weights: p.weights(), Recorder: recorder, Version: p.version, Logger: p.logger,
+		Database:      store.NewDatabase(p.pool, p.lanes),
+		Inspector:     tasks.NewInspector(p.connections, p.lanes),
+		BypassesRedis: bypassesRedis,
+	})
+	recorder.Register(status.NewExporter(collector))
+	server := handlers.New(handlers.Config{
+		Status: collector, Recorder: recorder, Ingest: ingest, Logger: p.logger,
 		Asynqmon: asynqmon.New(p.connections.Inspect, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
-		Weights: p.weights(),
-		Version: p.version,
 	})
 	r.parts.Go(func() { server.Run(r.ctx) })
 	return server

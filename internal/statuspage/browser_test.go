@@ -160,7 +160,7 @@ func (s *site) start(t *testing.T, remembers bool) {
 	require.NoError(t, err)
 	s.address = listener.Addr().String()
 
-	page := New(func(context.Context) Snapshot { return (*s.source.Load())(time.Now()) }, slog.Default())
+	page := New(func(context.Context) (Snapshot, error) { return (*s.source.Load())(time.Now()), nil }, slog.Default())
 	if remembers {
 		for age := historyLength; age > 0; age -= sampleInterval {
 			page.stream.history.add(sampleOf(madeUp(time.Now().Add(-age))))

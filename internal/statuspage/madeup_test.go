@@ -3,17 +3,19 @@ package statuspage
 import (
 	"math"
 	"time"
+
+	"tracklane/internal/status"
 )
 
 // madeUp is an installation's snapshot at a time; its figures move with it.
 func madeUp(at time.Time) Snapshot {
 	seconds := float64(at.UnixMilli()) / 1000
 	s := Snapshot{
-		At: at, Version: "v1.4.0", Uptime: 3*24*3600 + math.Mod(seconds, 3600), Status: Healthy,
+		At: at, Version: "v1.4.0", UptimeSeconds: 3*24*3600 + math.Mod(seconds, 3600), Status: status.Healthy,
 		Reasons:  []string{},
-		Database: Database{Connected: true, Latency: 1.2, TimescaleDB: true},
+		Database: Database{Connected: true, LatencyMS: 1.2, TimescaleDB: true},
 		Redis: Redis{
-			Connected: true, Version: "7.0.15", UsedMemory: 47 << 20, MaxMemory: 512 << 20, Latency: 0.3,
+			Connected: true, Version: "7.0.15", UsedMemoryBytes: 47 << 20, MaxMemoryBytes: 512 << 20, LatencyMS: 0.3,
 		},
 	}
 	for i, l := range []Lane{
@@ -27,9 +29,9 @@ func madeUp(at time.Time) Snapshot {
 		l.InPerSecond = typical * (1 + 0.35*wave)
 		l.OutPerSecond = typical * (1 + 0.35*math.Sin((seconds-8)/(60+25*float64(i))))
 		l.Waiting = int(typical * (1.2 + 0.5*wave))
-		l.OldestWaiting = 1.1 + 0.4*wave
+		l.OldestWaitingSeconds = 1.1 + 0.4*wave
 		l.Aggregating, l.Pending, l.Active = int(6+4*wave), int(2+wave), i%2+1
-		l.WriteP95, l.EndToEndP95 = 9+7*float64(i), 1480+210*wave
+		l.WriteP95MS, l.EndToEndP95MS = 9+7*float64(i), 1480+210*wave
 		l.Written += int(math.Mod(seconds, 1e6) * 3)
 		s.Lanes = append(s.Lanes, l)
 	}
@@ -42,7 +44,7 @@ func madeUp(at time.Time) Snapshot {
 
 // withoutRedis is what a snapshot tells when Redis is down.
 func withoutRedis(s Snapshot) Snapshot {
-	s.Status, s.Reasons = Degraded, []string{"Redis is down: points go straight to the database."}
+	s.Status, s.Reasons = status.Degraded, []string{"Redis is down: points go straight to the database."}
 	s.Redis, s.Direct, s.Workers = Redis{}, true, nil
 	for i := range s.Lanes {
 		s.Lanes[i].OutPerSecond = s.Lanes[i].InPerSecond
@@ -52,7 +54,7 @@ func withoutRedis(s Snapshot) Snapshot {
 
 // troubled is a snapshot with something wrong everywhere.
 func troubled(s Snapshot) Snapshot {
-	s.Status = Degraded
+	s.Status = status.Degraded
 	s.Reasons = []string{
 		"The database is down: points wait in Redis.",
 		"A point in the queue live has waited for 2m14s.",
@@ -63,7 +65,7 @@ func troubled(s Snapshot) Snapshot {
 	s.Database = Database{}
 	for i := range s.Lanes {
 		l := &s.Lanes[i]
-		l.OutPerSecond, l.OldestWaiting = 0, 134-44*float64(i)
+		l.OutPerSecond, l.OldestWaitingSeconds = 0, 134-44*float64(i)
 		l.Waiting *= 96
 		l.Retry, l.Errors = 4, 1_873
 	}
@@ -75,7 +77,7 @@ func troubled(s Snapshot) Snapshot {
 // refusing is a snapshot of an installation that takes no points.
 func refusing(s Snapshot) Snapshot {
 	s = withoutRedis(s)
-	s.Status = Unhealthy
+	s.Status = status.Unhealthy
 	s.Reasons = []string{"Redis and the database are both down: points are refused with 503."}
 	s.Database = Database{}
 	for i := range s.Lanes {

@@ -26,7 +26,7 @@ func get(p *Page, path string, header http.Header) *httptest.ResponseRecorder {
 }
 
 func newIdlePage() *Page {
-	return New(func(context.Context) Snapshot { return Snapshot{} }, slog.Default())
+	return New(func(context.Context) (Snapshot, error) { return Snapshot{}, nil }, slog.Default())
 }
 
 func TestEveryAnswerIsGuardedByHeaders(t *testing.T) {

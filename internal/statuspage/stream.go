@@ -65,9 +65,13 @@ func (p *Page) Run(ctx context.Context) {
 func (p *Page) publish(ctx context.Context, sampled bool) {
 	bounded, cancel := context.WithTimeout(ctx, sourceTimeout)
 	defer cancel()
-	snapshot := p.source(bounded)
+	snapshot, err := p.source(bounded)
 	if ctx.Err() != nil {
-		return // the snapshot tells of the shutdown only
+		return // the shutdown is all that the snapshot shows, or the error
+	}
+	if err != nil {
+		p.logger.WarnContext(ctx, "the page is not updated", "error", err)
+		return
 	}
 	event, err := encodeEvent("snapshot", snapshot)
 	if err != nil {

@@ -35,7 +35,7 @@ type bench struct {
 func startBench(t *testing.T, source Source) *bench {
 	t.Helper()
 	b := &bench{conns: make(chan net.Conn), done: make(chan struct{})}
-	b.page = New(func(ctx context.Context) Snapshot {
+	b.page = New(func(ctx context.Context) (Snapshot, error) {
 		b.calls.Add(1)
 		return source(ctx)
 	}, slog.New(slog.DiscardHandler))
@@ -156,7 +156,7 @@ func let(d time.Duration) {
 	synctest.Wait()
 }
 
-func now(context.Context) Snapshot { return madeUp(time.Now()) }
+func now(context.Context) (Snapshot, error) { return madeUp(time.Now()), nil }
 
 func TestHistoryComesFirstAndThenASnapshotASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -279,9 +279,9 @@ func TestEventsEndWhenRunEnds(t *testing.T) {
 
 func TestHeartbeatsComeWhileTheSourceIsSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, func(ctx context.Context) Snapshot {
+		b := startBench(t, func(ctx context.Context) (Snapshot, error) {
 			time.Sleep(time.Minute) // whatever ctx says
-			return madeUp(time.Now())
+			return madeUp(time.Now()), nil
 		})
 		e := drain(b.watch(t))
 		let(25 * time.Second)
@@ -292,7 +292,7 @@ func TestHeartbeatsComeWhileTheSourceIsSilent(t *testing.T) {
 func TestTheSourcesTimeIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := make(chan time.Duration, 1)
-		startBench(t, func(ctx context.Context) Snapshot {
+		startBench(t, func(ctx context.Context) (Snapshot, error) {
 			begun := time.Now()
 			<-ctx.Done()
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
@@ -301,7 +301,7 @@ func TestTheSourcesTimeIsBounded(t *testing.T) {
 				default:
 				}
 			}
-			return Snapshot{}
+			return Snapshot{}, nil
 		})
 		assert.Equal(t, sourceTimeout, <-took)
 	})
@@ -309,10 +309,10 @@ func TestTheSourcesTimeIsBounded(t *testing.T) {
 
 func TestASnapshotThatCannotBeEncodedIsLeftOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, func(context.Context) Snapshot {
+		b := startBench(t, func(context.Context) (Snapshot, error) {
 			s := madeUp(time.Now())
-			s.Lanes[0].WriteP95 = math.NaN()
-			return s
+			s.Lanes[0].WriteP95MS = math.NaN()
+			return s, nil
 		})
 		e := drain(b.watch(t))
 		let(3 * time.Second)

@@ -21,57 +21,61 @@ func statusOf(handler http.Handler, method, path string) int {
 	return recorder.Code
 }
 
-func TestAnswersAreWrittenAsTheirReadersExpect(t *testing.T) {
+func TestIngestResponse_AppendJSON(t *testing.T) {
+	t.Parallel()
 	rejected := []lane.Rejection{{Index: 3, Field: "lat", Error: `must be "a number"`}}
 	for name, c := range map[string]struct {
-		answer acceptance
-		want   string
+		response ingestResponse
+		want     string
 	}{
 		"queued": {
-			acceptance{status: "queued", points: 7, decoded: &lane.Decoded{}},
+			ingestResponse{status: "queued", points: 7, decoded: &lane.Decoded{}},
 			`{"status":"queued","points":7,"rejected":[],"rejected_total":0}`,
 		},
 		"stored": {
-			acceptance{status: "stored", points: 7, decoded: &lane.Decoded{}, direct: true, inserted: 5, duplicates: 2},
+			ingestResponse{status: "stored", points: 7, decoded: &lane.Decoded{}, direct: true, inserted: 5, duplicates: 2},
 			`{"status":"stored","points":7,"inserted":5,"duplicates":2,"rejected":[],"rejected_total":0}`,
 		},
 		"with points left out": {
-			acceptance{status: "queued", points: 1, decoded: &lane.Decoded{Rejected: rejected, RejectedTotal: 250}},
+			ingestResponse{status: "queued", points: 1, decoded: &lane.Decoded{Rejected: rejected, RejectedTotal: 250}},
 			`{"status":"queued","points":1,"rejected":[{"index":3,"field":"lat","error":"must be \"a number\""}],"rejected_total":250}`,
 		},
 		"of a scored flight": {
-			acceptance{status: "queued", points: 1, decoded: &lane.Decoded{
+			ingestResponse{status: "queued", points: 1, decoded: &lane.Decoded{
 				Response: lane.ResponseMember{Name: "flight_uuid", Value: "00000000-0000-4000-8000-000000000001"},
 			}},
 			`{"status":"queued","points":1,"flight_uuid":"00000000-0000-4000-8000-000000000001","rejected":[],"rejected_total":0}`,
 		},
 	} {
-		written := c.answer.appendJSON(nil)
-		assert.True(t, json.Valid(written), name)
-		assert.Equal(t, c.want+"\n", string(written), name)
+		t.Run(name, func(t *testing.T) {
+			written := c.response.appendJSON(nil)
+			assert.True(t, json.Valid(written))
+			assert.Equal(t, c.want+"\n", string(written))
+		})
 	}
 }
 
-func TestDevicesAreAnsweredInPlainTextUnlessTheyAskForJSON(t *testing.T) {
+func TestResponses_ArePlainTextForDevicesUnlessTheyAcceptJSON(t *testing.T) {
+	t.Parallel()
 	flymaster := lane.All(lane.Options{})[3]
-	taken := acceptance{status: "queued", points: 1, decoded: &lane.Decoded{}}
+	accepted := ingestResponse{status: "queued", points: 1, decoded: &lane.Decoded{}}
 	for accept, plain := range map[string]bool{
 		"": true, "*/*": true, "text/plain": true, "application/json": false, "text/html, application/json;q=0.9": false,
 	} {
-		for _, send := range []struct {
-			word string
-			to   func(*gin.Context)
+		for _, response := range []struct {
+			word  string
+			write func(*gin.Context)
 		}{
-			{"OK\n", func(c *gin.Context) { taken.send(c, flymaster, 202) }},
-			{"NOK\n", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).send(c, flymaster) }},
+			{"OK\n", func(c *gin.Context) { accepted.write(c, flymaster, 202) }},
+			{"NOK\n", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).write(c, flymaster) }},
 		} {
 			recorder := httptest.NewRecorder()
 			c, _ := gin.CreateTestContext(recorder)
 			c.Request = httptest.NewRequest(http.MethodPost, "/flymaster", nil)
 			c.Request.Header.Set("Accept", accept)
-			send.to(c)
+			response.write(c)
 			if plain {
-				assert.Equal(t, send.word, recorder.Body.String(), accept)
+				assert.Equal(t, response.word, recorder.Body.String(), accept)
 				assert.Equal(t, "text/plain; charset=utf-8", recorder.Header().Get("Content-Type"))
 			} else {
 				assert.True(t, json.Valid(recorder.Body.Bytes()), accept)
@@ -81,7 +85,8 @@ func TestDevicesAreAnsweredInPlainTextUnlessTheyAskForJSON(t *testing.T) {
 	}
 }
 
-func TestRequestIDsOfClientsAreKeptWhenTheyAreHarmless(t *testing.T) {
+func TestRequestID_KeepsAValidIDOfTheClient(t *testing.T) {
+	t.Parallel()
 	for id, kept := range map[string]bool{
 		"abc-1": true, "A_b.c:9": true, strings.Repeat("x", 64): true,
 		"": false, strings.Repeat("x", 65): false, "a b": false, "a\"b": false, "ä": false, "a=b": false,

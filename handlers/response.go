@@ -11,47 +11,47 @@ import (
 	"tracklane/internal/lane"
 )
 
-// acceptance is the answer to a request whose points were taken.
-type acceptance struct {
+// ingestResponse is the response to a request whose points were accepted.
+type ingestResponse struct {
 	status  string // queued or stored
 	points  int
 	decoded *lane.Decoded
 
-	direct               bool // the next two are part of the answer
+	direct               bool // the next two are part of the response
 	inserted, duplicates int
 }
 
-func (a acceptance) send(c *gin.Context, l *lane.Lane, code int) {
+func (r ingestResponse) write(c *gin.Context, l *lane.Lane, code int) {
 	if l.PlainText && !acceptsJSON(c.Request) {
-		sendPlain(c, code, "OK\n")
+		writePlain(c, code, "OK\n")
 		return
 	}
-	c.Data(code, "application/json; charset=utf-8", a.appendJSON(make([]byte, 0, 160)))
+	c.Data(code, "application/json; charset=utf-8", r.appendJSON(make([]byte, 0, 160)))
 }
 
-// appendJSON writes the answer by hand: 0.1 instead of 0.9 microseconds a
+// appendJSON encodes the response by hand: 0.1 instead of 0.9 microseconds a
 // request with encoding/json.
-func (a acceptance) appendJSON(b []byte) []byte {
+func (r ingestResponse) appendJSON(b []byte) []byte {
 	b = append(b, `{"status":"`...)
-	b = append(b, a.status...)
+	b = append(b, r.status...)
 	b = append(b, `","points":`...)
-	b = strconv.AppendInt(b, int64(a.points), 10)
-	if a.direct {
+	b = strconv.AppendInt(b, int64(r.points), 10)
+	if r.direct {
 		b = append(b, `,"inserted":`...)
-		b = strconv.AppendInt(b, int64(a.inserted), 10)
+		b = strconv.AppendInt(b, int64(r.inserted), 10)
 		b = append(b, `,"duplicates":`...)
-		b = strconv.AppendInt(b, int64(a.duplicates), 10)
+		b = strconv.AppendInt(b, int64(r.duplicates), 10)
 	}
-	if member := a.decoded.Response; member.Name != "" {
+	if member := r.decoded.Response; member.Name != "" {
 		b = append(b, ',', '"')
 		b = append(b, member.Name...)
 		b = append(b, '"', ':')
 		b = append(b, textJSON(member.Value)...)
 	}
 	b = append(b, `,"rejected":`...)
-	b = append(b, rejectedJSON(a.decoded.Rejected)...)
+	b = append(b, rejectedJSON(r.decoded.Rejected)...)
 	b = append(b, `,"rejected_total":`...)
-	b = strconv.AppendInt(b, int64(a.decoded.RejectedTotal), 10)
+	b = strconv.AppendInt(b, int64(r.decoded.RejectedTotal), 10)
 	return append(b, '}', '\n')
 }
 
@@ -84,13 +84,13 @@ type problem struct {
 	RejectedTotal int              `json:"rejected_total,omitempty"`
 }
 
-// send answers with the problem. l is the lane posted to, or nil elsewhere.
-func (p *problem) send(c *gin.Context, l *lane.Lane) {
+// write responds with the problem. l is the lane posted to, or nil elsewhere.
+func (p *problem) write(c *gin.Context, l *lane.Lane) {
 	if p.Status == http.StatusServiceUnavailable {
 		c.Header("Retry-After", retryAfter)
 	}
 	if l != nil && l.PlainText && !acceptsJSON(c.Request) {
-		sendPlain(c, p.Status, "NOK\n")
+		writePlain(c, p.Status, "NOK\n")
 		return
 	}
 	text, err := json.Marshal(p)
@@ -101,12 +101,12 @@ func (p *problem) send(c *gin.Context, l *lane.Lane) {
 	c.Abort()
 }
 
-func sendPlain(c *gin.Context, code int, text string) {
+func writePlain(c *gin.Context, code int, text string) {
 	c.Data(code, "text/plain; charset=utf-8", []byte(text))
 	c.Abort()
 }
 
-// acceptsJSON tells whether a client asked for JSON by name.
+// acceptsJSON reports whether a client asked for JSON by name.
 func acceptsJSON(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "application/json")
 }

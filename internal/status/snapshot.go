@@ -1,0 +1,131 @@
+// Package status knows the state of an installation: of its database, its
+// Redis, its queues and its workers. The health check, the queue status, the
+// gauges of Prometheus and the operators' page are all made of its Snapshot.
+package status
+
+import (
+	"fmt"
+	"time"
+
+	"tracklane/internal/metrics"
+	"tracklane/tasks"
+)
+
+// State is an installation's state in one word.
+type State string
+
+// The states of an installation.
+const (
+	Healthy   State = "healthy"
+	Degraded  State = "degraded"  // points are accepted, but something is wrong
+	Unhealthy State = "unhealthy" // points are refused
+)
+
+// Snapshot is the state of an installation at one time. It is shared: nobody
+// may change what it points to.
+type Snapshot struct {
+	At      time.Time
+	Version string
+	Uptime  time.Duration // of this process
+
+	Database Database
+	Redis    tasks.Redis
+
+	// BypassesRedis reports whether this process writes points directly into
+	// the database.
+	BypassesRedis bool
+
+	// Lanes are in the order of their priority.
+	Lanes []Lane
+
+	// Workers are the worker processes that are alive; none while Redis is down.
+	Workers []tasks.WorkerProcess
+}
+
+// Database is the state of PostgreSQL. All but Pool is zero while it is down.
+type Database struct {
+	Connected   bool
+	Latency     time.Duration
+	TimescaleDB bool // the extension is installed
+	HasRejected bool // the dead-letter table holds points
+	Pool        Pool
+}
+
+// Pool is the state of this process's pool of connections to the database.
+type Pool struct {
+	Acquired, Idle, Max int           // connections
+	AcquireWait         time.Duration // in total, since the start of the process
+}
+
+// Lane is the state of one lane. Queue and Backlog are zero while Redis is
+// down, and Stats are then those of this process alone.
+type Lane struct {
+	Name     string
+	Priority int
+	Weight   int
+	Table    string
+	Queue    tasks.Queue
+	Backlog  tasks.Backlog
+	Stats    metrics.Stats
+}
+
+// State is Unhealthy when points cannot be accepted, Degraded when there are
+// Reasons, and Healthy otherwise.
+func (s Snapshot) State() State {
+	switch {
+	case !s.Database.Connected && !s.Redis.Connected:
+		return Unhealthy
+	case len(s.Reasons()) > 0:
+		return Degraded
+	}
+	return Healthy
+}
+
+// maxBacklogAge is how old the oldest point of a backlog may be before it is a
+// reason.
+const maxBacklogAge = time.Minute
+
+// Reasons says in whole sentences what is wrong; it is empty when nothing is.
+func (s Snapshot) Reasons() []string {
+	reasons := []string{}
+	add := func(format string, values ...any) {
+		reasons = append(reasons, fmt.Sprintf(format, values...))
+	}
+	switch {
+	case !s.Database.Connected && !s.Redis.Connected:
+		add("Redis and the database are both down: points are refused with 503.")
+	case !s.Redis.Connected:
+		add("Redis is down: points go straight to the database.")
+	case !s.Database.Connected:
+		add("The database is down: points wait in Redis.")
+	}
+	if s.Redis.Connected {
+		if policy := s.Redis.MaxMemoryPolicy; policy != "" && policy != "noeviction" {
+			add("Redis may drop queued points: its maxmemory-policy is %s, set it to noeviction.", policy)
+		}
+		if !s.Redis.AppendOnly {
+			add("Redis keeps queued points in memory only: set appendonly to yes.")
+		}
+		if len(s.Workers) == 0 {
+			add("No worker is alive: points wait in Redis.")
+		}
+	}
+	for _, l := range s.Lanes {
+		if n := l.Queue.Archived; n > 0 {
+			add("The queue %s has %d archived tasks: run them from asynqmon, or look at 'tracklane rejected list'.", l.Name, n)
+		}
+		if age := l.Backlog.OldestAge; age > maxBacklogAge {
+			add("A point in the queue %s has waited for %s.", l.Name, age.Round(time.Second))
+		}
+		if l.Queue.Paused {
+			add("The queue %s is paused.", l.Name)
+		}
+	}
+	if s.Database.Connected && !s.Database.TimescaleDB {
+		add("TimescaleDB is not installed in the database: the tables are plain ones.")
+	}
+	if s.Database.HasRejected {
+		add("The database refused points: look at 'tracklane rejected list'.")
+	}
+	return reasons
+}

@@ -1,0 +1,119 @@
+package status
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
+	"tracklane/store"
+	"tracklane/tasks"
+)
+
+func TestTimeouts_FitTogether(t *testing.T) {
+	t.Parallel()
+	assert.Less(t, inspectTimeout, checkTimeout, "a command that hangs would use up all of the check's time")
+	assert.Less(t, checkTimeout+collectGrace, responseTimeout, "a collection takes longer than a response may")
+	assert.GreaterOrEqual(t, responseTimeout-checkTimeout-collectGrace, 100*time.Millisecond, "nothing is left for the response")
+	assert.Less(t, statusTTL, responseTimeout, "a page that is updated each second would show the same twice")
+}
+
+// newTestCollector returns a collector of an installation that is down.
+func newTestCollector(t *testing.T) *Collector {
+	t.Helper()
+	lanes := lane.All(lane.Options{})
+	config, err := pgxpool.ParseConfig("postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	pool, err := store.Open(config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	connections := tasks.Connect(redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}, 6)
+	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
+	return NewCollector(Config{
+		Lanes: lanes, Weights: map[string]int{"live": 6}, Recorder: metrics.New(lanes, "test"),
+		Database: store.NewDatabase(pool, lanes), Inspector: tasks.NewInspector(connections, lanes),
+		BypassesRedis: func() bool { return true }, Version: "test", Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+func TestCollector_SnapshotOfWhatIsDownComesInTime(t *testing.T) {
+	t.Parallel()
+	c := newTestCollector(t)
+	start := time.Now()
+	s, err := c.Snapshot(t.Context())
+	require.NoError(t, err)
+	assert.Less(t, time.Since(start), responseTimeout)
+	assert.Equal(t, Unhealthy, s.State())
+	assert.True(t, s.BypassesRedis)
+	require.Len(t, s.Lanes, 4)
+	assert.Equal(t, Lane{Name: "live", Priority: 1, Weight: 6, Table: "live_track_points"}, s.Lanes[0])
+	assert.False(t, c.Ready(t.Context()))
+
+	again, err := c.Snapshot(t.Context())
+	require.NoError(t, err)
+	if time.Since(s.At) < statusTTL {
+		assert.Equal(t, s.At, again.At, "it is collected once within statusTTL")
+	}
+}
+
+func TestCollector_CallersHonourTheirContext(t *testing.T) {
+	t.Parallel()
+	c := newTestCollector(t)
+	release := make(chan struct{})
+	held := c.flight.DoChan("", func() (any, error) { // a collection that hangs
+		<-release
+		return Snapshot{Version: "shared"}, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := c.Snapshot(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	close(release)
+	assert.Equal(t, Snapshot{Version: "shared"}, (<-held).Val)
+}
+
+func TestSnapshot_Reasons(t *testing.T) {
+	t.Parallel()
+	fine := func() Snapshot {
+		return Snapshot{
+			Database: Database{Connected: true, TimescaleDB: true},
+			Redis:    tasks.Redis{Connected: true, AppendOnly: true, MaxMemoryPolicy: "noeviction"},
+			Workers:  []tasks.WorkerProcess{{}},
+			Lanes:    []Lane{{Name: "live"}},
+		}
+	}
+	for name, c := range map[string]struct {
+		alter  func(*Snapshot)
+		state  State
+		reason string
+	}{
+		"both down":      {func(s *Snapshot) { s.Database, s.Redis = Database{}, tasks.Redis{} }, Unhealthy, "Redis and the database are both down"},
+		"Redis down":     {func(s *Snapshot) { s.Redis = tasks.Redis{} }, Degraded, "Redis is down"},
+		"database down":  {func(s *Snapshot) { s.Database = Database{} }, Degraded, "The database is down"},
+		"eviction":       {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
+		"in memory":      {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
+		"no worker":      {func(s *Snapshot) { s.Workers = nil }, Degraded, "No worker is alive"},
+		"archived tasks": {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
+		"an old backlog": {func(s *Snapshot) { s.Lanes[0].Backlog.OldestAge = 61 * time.Second }, Degraded, "has waited for 1m1s"},
+		"a paused queue": {func(s *Snapshot) { s.Lanes[0].Queue.Paused = true }, Degraded, "The queue live is paused"},
+		"plain tables":   {func(s *Snapshot) { s.Database.TimescaleDB = false }, Degraded, "TimescaleDB is not installed"},
+		"dead letters":   {func(s *Snapshot) { s.Database.HasRejected = true }, Degraded, "The database refused points"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := fine()
+			c.alter(&s)
+			assert.Equal(t, c.state, s.State())
+			require.Len(t, s.Reasons(), 1)
+			assert.Contains(t, s.Reasons()[0], c.reason)
+		})
+	}
+	assert.Equal(t, Healthy, fine().State())
+	assert.Empty(t, fine().Reasons())
+}
