@@ -223,10 +223,6 @@ func TestTablesAreWhatTheLanesSay(t *testing.T) {
 	databaseURL := servers.Database(t)
 	up(t, databaseURL, weekly())
 
-	types := map[lane.Kind]string{
-		lane.Float: "double precision", lane.Bool: "boolean", lane.Timestamp: "timestamp with time zone",
-		lane.Text: "text", lane.BigInt: "bigint", lane.UUID: "uuid",
-	}
 	tables := hypertables()
 	assert.Len(t, tables, len(lane.All(lane.Options{})))
 	for i, l := range lane.All(lane.Options{}) {
@@ -238,7 +234,7 @@ func TestTablesAreWhatTheLanesSay(t *testing.T) {
 
 			var columns []string
 			for _, c := range l.Columns() {
-				columns = append(columns, c.Name+" "+types[c.Kind])
+				columns = append(columns, c.Name+" "+c.Kind.SQLType())
 			}
 			withDatabase(t, databaseURL, func(db *sql.DB) {
 				assert.ElementsMatch(t, columns, queryStrings(t, db, `

@@ -34,10 +34,12 @@ type Migration struct {
 	AppliedAt time.Time
 }
 
-// ReadStatus tells what the database at databaseURL has. It changes nothing, takes no
-// lock and works on an empty database.
+// ReadStatus reads what the database at databaseURL has. It changes nothing, takes
+// no lock of its own and works on an empty database.
 //
-// Errors never hold a password of databaseURL.
+// The error is that of parsing databaseURL, of connecting, the context's, or the
+// *pgconn.PgError of a query that failed, each wrapped with what was read. It
+// never holds a password of databaseURL.
 func ReadStatus(ctx context.Context, databaseURL string) (Status, error) {
 	db, err := open(ctx, databaseURL)
 	if err != nil {

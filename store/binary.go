@@ -51,7 +51,7 @@ func (e *encoder) appendCopy(buffer []byte, points *lane.Points) []byte {
 func (e *encoder) appendArray(buffer []byte, points *lane.Points, column int) []byte {
 	buffer = binary.BigEndian.AppendUint32(buffer, 1) // dimensions
 	buffer = binary.BigEndian.AppendUint32(buffer, 1) // there may be nulls
-	buffer = binary.BigEndian.AppendUint32(buffer, kinds[e.columns[column].Kind].oid)
+	buffer = binary.BigEndian.AppendUint32(buffer, oids[e.columns[column].Kind])
 	buffer = binary.BigEndian.AppendUint32(buffer, uint32(points.Len()))
 	buffer = binary.BigEndian.AppendUint32(buffer, 1) // the first index
 	for row := range points.Rows {

@@ -155,7 +155,7 @@ func BenchmarkEncode(b *testing.B) {
 						value = math.Float64frombits(bits)
 					}
 					var err error
-					if buffer, err = types.Encode(kinds[c.Kind].oid, pgtype.BinaryFormatCode, value, buffer); err != nil {
+					if buffer, err = types.Encode(oids[c.Kind], pgtype.BinaryFormatCode, value, buffer); err != nil {
 						b.Fatal(err)
 					}
 				}

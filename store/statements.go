@@ -10,17 +10,14 @@ import (
 	"tracklane/internal/lane"
 )
 
-// kinds says how PostgreSQL knows each kind of column.
-var kinds = [...]struct {
-	name string
-	oid  uint32
-}{
-	lane.Float:     {"float8", pgtype.Float8OID},
-	lane.Bool:      {"boolean", pgtype.BoolOID},
-	lane.Timestamp: {"timestamptz", pgtype.TimestamptzOID},
-	lane.Text:      {"text", pgtype.TextOID},
-	lane.BigInt:    {"bigint", pgtype.Int8OID},
-	lane.UUID:      {"uuid", pgtype.UUIDOID},
+// oids are those of the types of lane.Kind.SQLType.
+var oids = [...]uint32{
+	lane.Float:     pgtype.Float8OID,
+	lane.Bool:      pgtype.BoolOID,
+	lane.Timestamp: pgtype.TimestamptzOID,
+	lane.Text:      pgtype.TextOID,
+	lane.BigInt:    pgtype.Int8OID,
+	lane.UUID:      pgtype.UUIDOID,
 }
 
 // columnList is a lane's columns, quoted, between commas.
@@ -40,7 +37,7 @@ func copyStatement(l *lane.Lane) string {
 func insertStatement(l *lane.Lane) string {
 	var arrays []string
 	for i, c := range l.Columns() {
-		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", i+1, kinds[c.Kind].name))
+		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", i+1, c.Kind.SQLType()))
 	}
 	return fmt.Sprintf("INSERT INTO %s (%s) SELECT * FROM unnest(%s) ON CONFLICT DO NOTHING",
 		pgx.Identifier{l.Table}.Sanitize(), columnList(l), strings.Join(arrays, ", "))

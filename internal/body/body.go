@@ -6,13 +6,13 @@
 package body
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
 	"time"
+
+	"tracklane/internal/lane"
 )
 
 // Point is a position and what a device says about it. Fields that are nil are
@@ -148,7 +148,7 @@ func appendScoring(dst []byte, _ Sender, points []Point) []byte {
 
 func appendFlymasterHead(dst, serial []byte, secret string) []byte {
 	dst = append(append(dst, serial...), ',')
-	dst = append(dst, flymasterKey(string(serial), secret)...)
+	dst = append(dst, lane.FlymasterKey(string(serial), secret)...)
 	return append(dst, '\n')
 }
 
@@ -176,10 +176,4 @@ func orZero(number *float64) float64 {
 func Round(number float64, decimals int) float64 {
 	scale := math.Pow10(decimals)
 	return math.Round(number*scale) / scale
-}
-
-// flymasterKey is what signs the files of a device.
-func flymasterKey(serial, secret string) string {
-	sum := sha256.Sum256([]byte(serial + secret))
-	return hex.EncodeToString(sum[:])
 }

@@ -37,8 +37,7 @@ type Span struct {
 
 // NewTable returns the table of a lane in the database of pool.
 func NewTable(pool *pgxpool.Pool, l *lane.Lane) *Table {
-	types := map[lane.Kind]string{lane.Text: "text", lane.UUID: "uuid", lane.BigInt: "bigint"}
-	kind := types[l.TrackColumns[0].Kind]
+	kind := l.TrackColumns[0].Kind.SQLType()
 	flight, at := pgx.Identifier{l.TrackColumns[0].Name}.Sanitize(), pgx.Identifier{l.TimeColumn}.Sanitize()
 	altitude, table := pgx.Identifier{l.ValueColumns[0].Name}.Sanitize(), pgx.Identifier{l.Table}.Sanitize()
 	all := fmt.Sprintf("SELECT %s::text, %s, lat, lon, %s FROM %s", flight, at, altitude, table)

@@ -17,9 +17,8 @@ import (
 //	uploaded_at,date_time,lat,lon,gps_alt,speed,heading
 //	EOF
 //
-// Both times are Unix seconds. The key is the hex SHA-256 of the serial
-// followed by the secret that device and server share; without a secret it is
-// not checked.
+// Both times are Unix seconds; the first is when the device began to track. The
+// key is FlymasterKey's; without a secret it is not checked.
 func flymasterDecoder(l *Lane, secret string) Decoder {
 	return func(body []byte, options DecodeOptions) (Decoded, error) {
 		lines := lineReader{rest: body}
@@ -91,13 +90,20 @@ func readDevice(lines *lineReader, secret string) (serial int64, err error) {
 		return 0, &MalformedError{"The first line must begin with the device's serial number."}
 	}
 	if secret != "" {
-		sum := sha256.Sum256(append(bytes.Clone(text), secret...))
-		expected := hex.EncodeToString(sum[:])
+		expected := FlymasterKey(string(text), secret)
 		if subtle.ConstantTimeCompare([]byte(expected), bytes.ToLower(key)) != 1 {
 			return 0, &ForbiddenError{"The key does not belong to this device."}
 		}
 	}
 	return serial, nil
+}
+
+// FlymasterKey returns the key that a device with this serial number writes into
+// the first line of its files: the hex SHA-256 of the serial followed by the
+// secret that device and server share.
+func FlymasterKey(serial, secret string) string {
+	sum := sha256.Sum256([]byte(serial + secret))
+	return hex.EncodeToString(sum[:])
 }
 
 // The columns of a Flymaster line that are not values of the lane.

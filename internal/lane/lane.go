@@ -22,6 +22,14 @@ const (
 	UUID                  // uuid; only as a track's column
 )
 
+// SQLType returns the kind's type in PostgreSQL, as information_schema names it.
+func (k Kind) SQLType() string {
+	return [...]string{
+		Float: "double precision", Bool: "boolean", Timestamp: "timestamp with time zone",
+		Text: "text", BigInt: "bigint", UUID: "uuid",
+	}[k]
+}
+
 // Column is one column of a lane's table.
 type Column struct {
 	Name string // in the table

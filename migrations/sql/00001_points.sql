@@ -91,7 +91,7 @@ COMMENT ON COLUMN flymaster.lon IS 'WGS 84 longitude, degrees east, -180 to 180'
 COMMENT ON COLUMN flymaster.gps_alt IS 'Altitude by satellite, as the device sends it (m)';
 COMMENT ON COLUMN flymaster.speed IS 'Speed, as the device sends it';
 COMMENT ON COLUMN flymaster.heading IS 'Degrees, 0 to 360';
-COMMENT ON COLUMN flymaster.uploaded_at IS 'When the device says that it sent the fix';
+COMMENT ON COLUMN flymaster.uploaded_at IS 'When the device began to track';
 COMMENT ON COLUMN flymaster.received_at IS 'When the API accepted the point';
 
 CREATE TABLE scoring_tracks (

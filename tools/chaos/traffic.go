@@ -1,11 +1,11 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"strconv"
 	"time"
+
+	"tracklane/internal/lane"
 )
 
 // flymasterSecret is what the Flymaster devices of the traffic sign with.
@@ -100,8 +100,7 @@ func (s stream) body(number int) (body []byte, contentType string) {
 	identity := s.identity(flight)
 	switch s.lane {
 	case "flymaster":
-		sum := sha256.Sum256([]byte(identity + flymasterSecret))
-		b := []byte(identity + "," + hex.EncodeToString(sum[:]) + "\r\n")
+		b := []byte(identity + "," + lane.FlymasterKey(identity, flymasterSecret) + "\r\n")
 		for place := first; place < first+s.points; place++ {
 			p := s.point(flight, place)
 			b = strconv.AppendInt(b, p.at.Unix()+5, 10)

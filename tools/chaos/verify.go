@@ -43,7 +43,6 @@ type table struct {
 
 func newVerifier(database *pgxpool.Pool, l *ledger) *verifier {
 	v := &verifier{database: database, ledger: l}
-	types := map[lane.Kind]string{lane.Text: "text", lane.UUID: "uuid", lane.BigInt: "bigint"}
 	for _, l := range lane.All(lane.Options{}) {
 		identity, at := pgx.Identifier{l.TrackColumns[0].Name}.Sanitize(), pgx.Identifier{l.TimeColumn}.Sanitize()
 		name, altitude := pgx.Identifier{l.Table}.Sanitize(), pgx.Identifier{l.ValueColumns[0].Name}.Sanitize()
@@ -53,7 +52,7 @@ func newVerifier(database *pgxpool.Pool, l *ledger) *verifier {
 				SELECT place FROM unnest($1::text[]::%s[], $2::timestamptz[], $3::timestamptz[], $4::int[])
 					WITH ORDINALITY AS sent (identity, first, last, points, place)
 				WHERE points = (SELECT count(*) FROM %s WHERE %s = identity AND %s BETWEEN first AND last)`,
-				types[l.TrackColumns[0].Kind], name, identity, at),
+				l.TrackColumns[0].Kind.SQLType(), name, identity, at),
 			rowsQuery: fmt.Sprintf("SELECT %s::text, %s, lat, lon, %s FROM %s", identity, at, altitude, name),
 		})
 	}
