@@ -61,7 +61,7 @@ func (h hypertable) compressStatement() string {
 func (h hypertable) create(ctx context.Context, transaction *sql.Tx, logger *slog.Logger) error {
 	empty, err := isEmpty(ctx, transaction, h.table)
 	if err == nil && empty {
-		// Without the lock, a point might come between the look and the deed.
+		// Without the lock, a point might come between the check and the change (TOCTOU).
 		if _, err = transaction.ExecContext(ctx, "LOCK TABLE "+h.table+" IN ACCESS EXCLUSIVE MODE"); err == nil {
 			empty, err = isEmpty(ctx, transaction, h.table)
 		}
