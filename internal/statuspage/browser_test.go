@@ -131,7 +131,7 @@ func (b *browser) screenshot(t *testing.T, name string) {
 	require.NoError(t, os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), picture, 0o644))
 }
 
-// site serves a page of made-up figures; it can be stopped, and started again
+// site serves a page of made-up snapshots; it can be stopped, and started again
 // at the same address.
 type site struct {
 	source  atomic.Pointer[func(time.Time) Snapshot]
@@ -163,7 +163,7 @@ func (s *site) start(t *testing.T, remembers bool) {
 	page := New(func(context.Context) (Snapshot, error) { return (*s.source.Load())(time.Now()), nil }, slog.Default())
 	if remembers {
 		for age := historyLength; age > 0; age -= sampleInterval {
-			page.stream.history.add(sampleOf(madeUp(time.Now().Add(-age))))
+			page.broker.history.add(sampleOf(madeUp(time.Now().Add(-age))))
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -181,12 +181,12 @@ func (s *site) start(t *testing.T, remembers bool) {
 }
 
 const (
-	liveWritten = `document.querySelector(".lane .table .figure b")?.textContent`
+	liveWritten = `document.querySelector(".lane .table .stat b")?.textContent`
 	isLive      = `document.querySelectorAll(".lane").length == 4 && !document.body.matches(".waiting, .stale")`
 	isStale     = `document.body.classList.contains("stale")`
 )
 
-func TestFiguresMoveAndSurviveARestartOfTheServer(t *testing.T) {
+func TestPage_UpdatesAndSurvivesARestartOfTheServer(t *testing.T) {
 	b, s := openBrowser(t), startSite(t)
 	b.resize(t, 1280, 720, "light")
 	b.open(t, s.url())
@@ -216,7 +216,7 @@ func TestFiguresMoveAndSurviveARestartOfTheServer(t *testing.T) {
 	}
 }
 
-func TestStatesAreToldInWords(t *testing.T) {
+func TestPage_NamesEachState(t *testing.T) {
 	b, s := openBrowser(t), startSite(t)
 	b.resize(t, 1280, 720, "dark")
 	b.open(t, s.url())
@@ -228,12 +228,12 @@ func TestStatesAreToldInWords(t *testing.T) {
 	}{
 		{"redis-down", withoutRedis, []string{
 			"degraded", "Redis is down: points go straight to the database.", "not reachable",
-			"writes points directly to the database", "points/s go straight to the database", "not known while Redis is away"}},
+			"writes points directly to the database", "points/s go straight to the database", "not known while Redis is down"}},
 		{"database-down", troubled, []string{
-			"degraded", "not reachable", "paused", "oldest 2 min 14 s", "takes points into the queues"}},
+			"degraded", "not reachable", "paused", "oldest 2 min 14 s", "accepts points into the queues"}},
 		{"both-down", refusing, []string{
 			"unhealthy", "Redis and the database are both down", "refuses points with 503",
-			"closed: the database is away as well"}},
+			"closed: the database is down as well"}},
 		{"healthy", func(s Snapshot) Snapshot { return s }, []string{
 			"healthy", "7.0.15, 0.3 ms, 47 MiB of 512 MiB", "TimescaleDB, 1.2 ms", "5 of 8"}},
 	} {
@@ -246,7 +246,7 @@ func TestStatesAreToldInWords(t *testing.T) {
 	assert.Empty(t, b.complaints())
 }
 
-func TestTheRoadFitsItsScreen(t *testing.T) {
+func TestPage_FitsItsScreen(t *testing.T) {
 	b, s := openBrowser(t), startSite(t)
 	for _, screen := range []struct {
 		name          string
@@ -259,8 +259,8 @@ func TestTheRoadFitsItsScreen(t *testing.T) {
 		{"wall", 1920, 1080, "dark", false},
 		{"wall-4k", 3840, 2160, "light", false},
 		{"tablet", 1024, 768, "light", true},
-		{"telephone", 390, 844, "light", true},
-		{"telephone-dark", 390, 844, "dark", true},
+		{"phone", 390, 844, "light", true},
+		{"phone-dark", 390, 844, "dark", true},
 	} {
 		t.Run(screen.name, func(t *testing.T) {
 			b.resize(t, screen.width, screen.height, screen.scheme)

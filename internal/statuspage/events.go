@@ -11,16 +11,16 @@ const (
 	// sent, so that proxies keep the connection.
 	heartbeatInterval = 10 * time.Second
 
-	// writeTimeout is how long a watcher may take to accept one event.
+	// writeTimeout is how long a client may take to accept one event.
 	writeTimeout = 5 * time.Second
 )
 
 var heartbeat = []byte(": still here\n\n")
 
-// serveEvents sends the history and then each snapshot, until the watcher
-// leaves or is dropped, or Run ends.
+// serveEvents sends the history and then each snapshot, until the client
+// disconnects or is evicted, or Run ends.
 func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
-	watcher, err := p.stream.join()
+	subscriber, err := p.broker.subscribe()
 	switch {
 	case errors.Is(err, errFull):
 		w.Header().Set("Retry-After", "5")
@@ -28,10 +28,10 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	case err != nil:
 		p.logger.ErrorContext(r.Context(), "cannot show the history on the page", "error", err)
-		http.Error(w, "the figures cannot be shown, the server's log says why", http.StatusInternalServerError)
+		http.Error(w, "the page cannot be updated, the server's log says why", http.StatusInternalServerError)
 		return
 	}
-	defer p.stream.leave(watcher)
+	defer p.broker.unsubscribe(subscriber)
 
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
@@ -45,7 +45,7 @@ func (p *Page) serveEvents(w http.ResponseWriter, r *http.Request) {
 	for {
 		event := heartbeat
 		select {
-		case next, there := <-watcher.events:
+		case next, there := <-subscriber.events:
 			if !there {
 				return
 			}

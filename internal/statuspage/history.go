@@ -21,7 +21,7 @@ type sample struct {
 type laneSample struct {
 	In      float64 `json:"in"`
 	Out     float64 `json:"out"`
-	Waiting *int    `json:"waiting"` // nil when Redis could not tell
+	Waiting *int    `json:"waiting"` // nil while Redis is down
 }
 
 func sampleOf(s Snapshot) sample {

@@ -7,7 +7,7 @@ import (
 	"tracklane/internal/status"
 )
 
-// madeUp is an installation's snapshot at a time; its figures move with it.
+// madeUp is an installation's snapshot at a time; its numbers change with the time.
 func madeUp(at time.Time) Snapshot {
 	seconds := float64(at.UnixMilli()) / 1000
 	s := Snapshot{
@@ -42,7 +42,7 @@ func madeUp(at time.Time) Snapshot {
 	return s
 }
 
-// withoutRedis is what a snapshot tells when Redis is down.
+// withoutRedis is a snapshot while Redis is down.
 func withoutRedis(s Snapshot) Snapshot {
 	s.Status, s.Reasons = status.Degraded, []string{"Redis is down: points go straight to the database."}
 	s.Redis, s.Direct, s.Workers = Redis{}, true, nil
@@ -74,7 +74,7 @@ func troubled(s Snapshot) Snapshot {
 	return s
 }
 
-// refusing is a snapshot of an installation that takes no points.
+// refusing is a snapshot of an installation that accepts no points.
 func refusing(s Snapshot) Snapshot {
 	s = withoutRedis(s)
 	s.Status = status.Unhealthy

@@ -1,5 +1,5 @@
-// Package statuspage serves the operators' page: the road of a point through the
-// installation, drawn with live figures.
+// Package statuspage serves the operators' page: the path of a point through
+// the installation, with live numbers.
 package statuspage
 
 import (
@@ -17,16 +17,16 @@ import (
 )
 
 // Page serves the page at "/", what it is made of below "/page/", and its
-// figures as server-sent events at "/events". Its figures move while Run runs.
+// snapshots as server-sent events at "/events". They come while Run runs.
 // Any number of goroutines may use a Page at the same time.
 type Page struct {
 	source Source
 	logger *slog.Logger
 	routes *http.ServeMux
-	stream stream
+	broker broker
 }
 
-// New returns a page that shows what source tells.
+// New returns a page that shows the snapshots of source.
 func New(source Source, logger *slog.Logger) *Page {
 	p := &Page{source: source, logger: logger, routes: http.NewServeMux()}
 	p.routes.HandleFunc("GET /events", p.serveEvents)

@@ -20,16 +20,16 @@ func get(p *Page, path string, header http.Header) *httptest.ResponseRecorder {
 	for name := range header {
 		request.Header.Set(name, header.Get(name))
 	}
-	answer := httptest.NewRecorder()
-	p.ServeHTTP(answer, request)
-	return answer
+	response := httptest.NewRecorder()
+	p.ServeHTTP(response, request)
+	return response
 }
 
 func newIdlePage() *Page {
 	return New(func(context.Context) (Snapshot, error) { return Snapshot{}, nil }, slog.Default())
 }
 
-func TestEveryAnswerIsGuardedByHeaders(t *testing.T) {
+func TestPage_SetsSecurityHeaders(t *testing.T) {
 	p := newIdlePage()
 	for _, path := range []string{"/", "/page/page.css", "/page/uplot/uPlot.iife.min.js", "/page/missing.js"} {
 		header := get(p, path, nil).Header()
@@ -41,7 +41,7 @@ func TestEveryAnswerIsGuardedByHeaders(t *testing.T) {
 	}
 }
 
-func TestAssetsHaveTheirTypeAndAreSentOnce(t *testing.T) {
+func TestPage_AssetsHaveTheirTypeAndETag(t *testing.T) {
 	p := newIdlePage()
 	for path, contentType := range map[string]string{
 		"/":                             "text/html; charset=utf-8",
@@ -61,17 +61,17 @@ func TestAssetsHaveTheirTypeAndAreSentOnce(t *testing.T) {
 	}
 }
 
-func TestOnlyThePagesFilesAreServed(t *testing.T) {
+func TestPage_ServesOnlyItsFiles(t *testing.T) {
 	p := newIdlePage()
 	for _, path := range []string{"/page/", "/page/index.html", "/page/uplot/vendor.txt", "/page/page.go", "/elsewhere"} {
 		assert.Equal(t, http.StatusNotFound, get(p, path, nil).Code, path)
 	}
-	answer := httptest.NewRecorder()
-	p.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/", nil))
-	assert.Equal(t, http.StatusMethodNotAllowed, answer.Code)
+	response := httptest.NewRecorder()
+	p.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/", nil))
+	assert.Equal(t, http.StatusMethodNotAllowed, response.Code)
 }
 
-func TestEveryFileThatThePageNamesIsThere(t *testing.T) {
+func TestPage_LinksToFilesThatExist(t *testing.T) {
 	p := newIdlePage()
 	html := get(p, "/", nil).Body.String()
 	links := regexp.MustCompile(`(?:href|src)="(/page/[^"]+)"`).FindAllStringSubmatch(html, -1)
@@ -82,7 +82,7 @@ func TestEveryFileThatThePageNamesIsThere(t *testing.T) {
 	assert.NotRegexp(t, `https?://|style="|<style|\son[a-z]+="`, html, "the Content-Security-Policy forbids it")
 }
 
-func TestEventsFlowThroughGin(t *testing.T) {
+func TestPage_StreamsEventsThroughGin(t *testing.T) {
 	p := New(now, slog.Default())
 	ctx, cancel := context.WithCancel(t.Context())
 	router := gin.New()
@@ -99,15 +99,15 @@ func TestEventsFlowThroughGin(t *testing.T) {
 	})
 
 	for _, path := range []string{"/", "/page/uplot/uPlot.min.css"} {
-		answer, err := server.Client().Get(server.URL + path)
+		response, err := server.Client().Get(server.URL + path)
 		require.NoError(t, err)
-		require.NoError(t, answer.Body.Close())
-		assert.Equal(t, http.StatusOK, answer.StatusCode, path)
+		require.NoError(t, response.Body.Close())
+		assert.Equal(t, http.StatusOK, response.StatusCode, path)
 	}
-	answer, err := server.Client().Get(server.URL + "/events")
+	response, err := server.Client().Get(server.URL + "/events")
 	require.NoError(t, err)
-	defer answer.Body.Close()
-	lines := bufio.NewReader(answer.Body)
+	defer response.Body.Close()
+	lines := bufio.NewReader(response.Body)
 	for range 2 { // snapshots
 		for line := ""; line != "event: snapshot\n"; {
 			line, err = lines.ReadString('\n')

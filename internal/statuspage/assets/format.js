@@ -1,4 +1,4 @@
-// How figures read. An unknown figure is a dash.
+// How numbers are written. An unknown one is a dash.
 
 const grouped = new Intl.NumberFormat("en");
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -10,7 +10,7 @@ export const unknown = "–";
 // count is a whole number.
 export const count = (n) => grouped.format(Math.round(n));
 
-// short is a whole number, of four figures at the most from 100,000 on.
+// short is a whole number, of four digits at the most from 100,000 on.
 export const short = (n) => (n < 100_000 ? count(n) : compact.format(n));
 
 // rate is points a second.

@@ -1,4 +1,4 @@
-// The last 15 minutes of each lane, in columns as the charts take them.
+// The last 15 minutes of each lane, in columns, the form that charts need.
 
 export const span = 900; // seconds
 const interval = 5;
@@ -8,7 +8,7 @@ export class History {
   #samples = []; // {at (seconds), lanes}, the oldest first
   #tip; // the newest snapshot, until it is old enough to be a sample
 
-  // merge takes the server's samples, and keeps older ones that a restarted
+  // merge adopts the server's samples, and keeps older ones that a restarted
   // server does not know any more.
   merge(samples) {
     const known = samples.map(({ at, lanes }) => ({ at: Date.parse(at) / 1000, lanes }));
@@ -36,9 +36,9 @@ export class History {
   // columns returns a lane's times, in, out and waiting; null where unknown.
   columns(name) {
     const columns = { times: [], in: [], out: [], waiting: [] };
-    const push = (at, figures) => {
+    const push = (at, values) => {
       columns.times.push(at);
-      for (const column of ["in", "out", "waiting"]) columns[column].push(figures?.[column] ?? null);
+      for (const column of ["in", "out", "waiting"]) columns[column].push(values?.[column] ?? null);
     };
     const all = this.#tip && this.#tip !== this.#samples.at(-1) ? [...this.#samples, this.#tip] : this.#samples;
     let before;

@@ -13,21 +13,21 @@ export class LaneView {
   #rates;
   #backlog;
 
-  constructor(road, template, position) {
+  constructor(pipeline, template, position) {
     const root = template.content.cloneNode(true).querySelector(".lane");
     root.style.setProperty("--position", position);
     root.dataset.accent = position % 4;
-    road.append(root);
+    pipeline.append(root);
     this.#root = root;
-    for (const element of root.querySelectorAll("[data-figure]")) {
-      this.#elements[element.dataset.figure] = element;
+    for (const element of root.querySelectorAll("[data-field]")) {
+      this.#elements[element.dataset.field] = element;
     }
     this.#rates = new Sparkline(root.querySelector(".rates .chart"), ["area", "line"]);
     this.#backlog = new Sparkline(root.querySelector(".backlog .chart"), ["both"]);
   }
 
   show(lane, { redis, database, direct }, columns, now) {
-    // What waits is not known while Redis is away.
+    // What waits is not known while Redis is down.
     const queued = (write, value) => (redis.connected ? write(value) : format.unknown);
     // Before the first batch there is none to measure.
     const batched = (write, value) => (lane.points_per_batch > 0 ? write(value) : format.unknown);
@@ -35,7 +35,7 @@ export class LaneView {
     const ratePeak = format.rate(peak(columns.in, columns.out));
     const waitingPeak = format.short(peak(columns.waiting));
     const lag = lateness(redis.connected ? lane.oldest_waiting_seconds : 0);
-    const figures = {
+    const texts = {
       name: lane.name,
       rank: `priority ${lane.priority}, weight ${lane.weight}`,
       in: format.rate(lane.in_per_second),
@@ -57,7 +57,7 @@ export class LaneView {
       "rate-peak": ratePeak,
       "waiting-peak": waitingPeak,
     };
-    for (const [name, text] of Object.entries(figures)) setText(this.#elements[name], text);
+    for (const [name, text] of Object.entries(texts)) setText(this.#elements[name], text);
     this.#elements.paused.hidden = !lane.paused;
 
     const marks = this.#root.classList;

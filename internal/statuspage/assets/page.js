@@ -1,4 +1,4 @@
-// The page: what the server tells, written where it belongs.
+// The page: what the server sends, written where it belongs.
 
 import { follow } from "./events.js";
 import * as format from "./format.js";
@@ -46,7 +46,7 @@ function setLost(lost) {
 
 function showLost() {
   const since = seen ?? opened;
-  const what = seen ? "The figures are those of that moment." : "There are no figures yet.";
+  const what = seen ? "The numbers are those of that moment." : "There is no data yet.";
   setText(byId("lost-text"), `No connection to the server since ${format.time(since)}. ${what} Trying again every few seconds.`);
   // Outside the alert, which would be read out each second.
   setText(byId("lost-age"), `(for ${format.age(Math.max(1, (Date.now() - since) / 1000))} now)`);
@@ -72,11 +72,11 @@ function showState({ at, status, reasons, version, uptime_seconds }) {
 }
 
 function showSystems({ status, redis, database, direct, lanes }) {
-  const sum = (figure) => lanes.reduce((total, lane) => total + lane[figure], 0);
+  const sum = (field) => lanes.reduce((total, lane) => total + lane[field], 0);
   setText(byId("in-total"), format.rate(sum("in_per_second")));
   setText(byId("out-total"), format.rate(sum("out_per_second")));
 
-  let mode = "takes points into the queues";
+  let mode = "accepts points into the queues";
   if (status === "unhealthy") mode = "refuses points with 503";
   else if (direct) mode = "writes points directly to the database";
   else if (!redis.connected) mode = "cannot reach Redis";
@@ -100,10 +100,10 @@ function showWorkers({ at, redis, workers }) {
   byId("workers").classList.toggle("down", redis.connected && all.length === 0);
   if (!redis.connected) {
     for (const id of ["worker-count", "busy"]) setText(byId(id), format.unknown);
-    byId("processes").replaceChildren(item("not known while Redis is away"));
+    byId("processes").replaceChildren(item("not known while Redis is down"));
     return;
   }
-  const sum = (figure) => all.reduce((total, worker) => total + worker[figure], 0);
+  const sum = (field) => all.reduce((total, worker) => total + worker[field], 0);
   setText(byId("worker-count"), format.count(all.length));
   setText(byId("worker-word"), all.length === 1 ? "process" : "processes");
   setText(byId("busy"), `${format.count(sum("active"))} of ${format.count(sum("concurrency"))}`);
@@ -126,10 +126,10 @@ function showWorkers({ at, redis, workers }) {
 }
 
 function showLanes(snapshot) {
-  byId("road").style.setProperty("--lanes", snapshot.lanes.length);
+  byId("pipeline").style.setProperty("--lanes", snapshot.lanes.length);
   const now = Date.parse(snapshot.at) / 1000;
   snapshot.lanes.forEach((lane, position) => {
-    if (!lanes.has(lane.name)) lanes.set(lane.name, new LaneView(byId("road"), byId("lane"), position));
+    if (!lanes.has(lane.name)) lanes.set(lane.name, new LaneView(byId("pipeline"), byId("lane"), position));
     lanes.get(lane.name).show(lane, snapshot, history.columns(lane.name), now);
   });
   const incoming = snapshot.lanes.reduce((total, lane) => total + lane.in_per_second, 0);
@@ -141,9 +141,9 @@ function showDirect({ status, redis, database, direct, lanes }) {
   const incoming = lanes.reduce((total, lane) => total + lane.in_per_second, 0);
   byId("direct").classList.toggle("open", open);
   setFlow(byId("direct"), open ? Math.max(incoming, 1) : 0);
-  let word = "closed; it opens when Redis cannot take points";
+  let word = "closed; it opens when Redis cannot accept points";
   if (open) word = `open: ${format.rate(incoming)} points/s go straight to the database`;
-  else if (!redis.connected && !database.connected) word = "closed: the database is away as well";
+  else if (!redis.connected && !database.connected) word = "closed: the database is down as well";
   setText(byId("direct-word"), word);
 }
 

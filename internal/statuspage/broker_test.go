@@ -23,8 +23,8 @@ import (
 // These tests run a real HTTP server over in-memory connections, in a bubble
 // whose clock stands still while anything works.
 
-// bench is a page on such a server.
-type bench struct {
+// testServer is a page on such a server.
+type testServer struct {
 	page  *Page
 	calls atomic.Int64 // of the source
 	conns chan net.Conn
@@ -32,9 +32,9 @@ type bench struct {
 	end   func() // ends Run, and waits until it has ended
 }
 
-func startBench(t *testing.T, source Source) *bench {
+func startTestServer(t *testing.T, source Source) *testServer {
 	t.Helper()
-	b := &bench{conns: make(chan net.Conn), done: make(chan struct{})}
+	b := &testServer{conns: make(chan net.Conn), done: make(chan struct{})}
 	b.page = New(func(ctx context.Context) (Snapshot, error) {
 		b.calls.Add(1)
 		return source(ctx)
@@ -57,7 +57,7 @@ func startBench(t *testing.T, source Source) *bench {
 }
 
 // Accept, Close and Addr implement net.Listener.
-func (b *bench) Accept() (net.Conn, error) {
+func (b *testServer) Accept() (net.Conn, error) {
 	select {
 	case conn := <-b.conns:
 		return conn, nil
@@ -66,15 +66,15 @@ func (b *bench) Accept() (net.Conn, error) {
 	}
 }
 
-func (b *bench) Close() error {
+func (b *testServer) Close() error {
 	close(b.done)
 	return nil
 }
 
-func (b *bench) Addr() net.Addr { return new(net.TCPAddr) }
+func (b *testServer) Addr() net.Addr { return new(net.TCPAddr) }
 
-// watch opens the page's events. Nothing is read before the caller does.
-func (b *bench) watch(t *testing.T) *http.Response {
+// subscribe opens the page's events. Nothing is read before the caller does.
+func (b *testServer) subscribe(t *testing.T) *http.Response {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
@@ -88,18 +88,18 @@ func (b *bench) watch(t *testing.T) *http.Response {
 	}}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page/events", nil)
 	require.NoError(t, err)
-	answer, err := client.Do(request)
+	response, err := client.Do(request)
 	require.NoError(t, err)
-	t.Cleanup(func() { answer.Body.Close() })
-	return answer
+	t.Cleanup(func() { response.Body.Close() })
+	return response
 }
 
 // drain reads events until they end, and counts them by name.
-func drain(answer *http.Response) *events {
+func drain(response *http.Response) *events {
 	e := &events{ended: make(chan struct{})}
 	go func() {
 		defer close(e.ended)
-		lines := bufio.NewScanner(answer.Body)
+		lines := bufio.NewScanner(response.Body)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
 			e.mu.Lock()
@@ -158,15 +158,15 @@ func let(d time.Duration) {
 
 func now(context.Context) (Snapshot, error) { return madeUp(time.Now()), nil }
 
-func TestHistoryComesFirstAndThenASnapshotASecond(t *testing.T) {
+func TestBroker_SendsHistoryThenASnapshotASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, now)
+		b := startTestServer(t, now)
 		let(12 * time.Second)
-		answer := b.watch(t)
-		assert.Equal(t, http.StatusOK, answer.StatusCode)
-		assert.Equal(t, "text/event-stream", answer.Header.Get("Content-Type"))
-		assert.Equal(t, "no-store", answer.Header.Get("Cache-Control"))
-		e := drain(answer)
+		response := b.subscribe(t)
+		assert.Equal(t, http.StatusOK, response.StatusCode)
+		assert.Equal(t, "text/event-stream", response.Header.Get("Content-Type"))
+		assert.Equal(t, "no-store", response.Header.Get("Cache-Control"))
+		e := drain(response)
 		synctest.Wait()
 		require.Equal(t, []string{"history", "snapshot"}, e.names(), "what is known already comes at once")
 		let(3*time.Second + time.Millisecond)
@@ -183,14 +183,14 @@ func TestHistoryComesFirstAndThenASnapshotASecond(t *testing.T) {
 	})
 }
 
-func TestTheSourceIsAskedOnceASecondForAllWatchers(t *testing.T) {
+func TestPage_AsksTheSourceOnceASecondForAllSubscribers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, now)
+		b := startTestServer(t, now)
 		let(60*time.Second + time.Millisecond)
-		assert.EqualValues(t, 13, b.calls.Load(), "with nobody watching, only the history asks")
+		assert.EqualValues(t, 13, b.calls.Load(), "without subscribers, only the history asks")
 		var all []*events
 		for range 30 {
-			all = append(all, drain(b.watch(t)))
+			all = append(all, drain(b.subscribe(t)))
 		}
 		b.calls.Store(0)
 		let(20 * time.Second)
@@ -201,103 +201,103 @@ func TestTheSourceIsAskedOnceASecondForAllWatchers(t *testing.T) {
 	})
 }
 
-func TestHistoryIsBounded(t *testing.T) {
+func TestHistory_IsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, now)
+		b := startTestServer(t, now)
 		let(time.Hour)
-		samples := b.page.stream.history.samples()
+		samples := b.page.broker.history.samples()
 		require.Len(t, samples, maxSamples)
 		assert.Equal(t, historyLength-sampleInterval, samples[maxSamples-1].At.Sub(samples[0].At))
 		assert.Less(t, time.Since(samples[maxSamples-1].At), sampleInterval+snapshotInterval)
 	})
 }
 
-func TestWaitingIsUnknownInTheHistoryWhileRedisIsAway(t *testing.T) {
+func TestHistory_WaitingIsUnknownWhileRedisIsDown(t *testing.T) {
 	taken := sampleOf(withoutRedis(madeUp(time.Now())))
 	assert.Nil(t, taken.Lanes["live"].Waiting)
 	assert.Positive(t, taken.Lanes["live"].In)
 }
 
-func TestASlowWatcherIsDroppedAndTheOthersStay(t *testing.T) {
+func TestBroker_EvictsASlowSubscriberAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, now)
+		b := startTestServer(t, now)
 		synctest.Wait()
-		b.watch(t) // and never read
-		e := drain(b.watch(t))
+		b.subscribe(t) // and never read
+		e := drain(b.subscribe(t))
 		let(time.Second)
-		assert.Equal(t, 2, b.watchers())
+		assert.Equal(t, 2, b.subscribers())
 		let(writeTimeout + maxBacklog*time.Second)
-		assert.Equal(t, 1, b.watchers())
+		assert.Equal(t, 1, b.subscribers())
 		before := len(e.names())
 		let(3 * time.Second)
 		assert.Len(t, e.names(), before+3)
 	})
 }
 
-func (b *bench) watchers() int {
-	b.page.stream.mu.Lock()
-	defer b.page.stream.mu.Unlock()
-	return len(b.page.stream.watchers)
+func (b *testServer) subscribers() int {
+	b.page.broker.mu.Lock()
+	defer b.page.broker.mu.Unlock()
+	return len(b.page.broker.subscribers)
 }
 
-func TestAWatcherWhoLeavesIsForgotten(t *testing.T) {
+func TestBroker_ForgetsADisconnectedSubscriber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, now)
-		answer := b.watch(t)
+		b := startTestServer(t, now)
+		response := b.subscribe(t)
 		synctest.Wait()
-		assert.Equal(t, 1, b.watchers())
-		require.NoError(t, answer.Body.Close())
+		assert.Equal(t, 1, b.subscribers())
+		require.NoError(t, response.Body.Close())
 		let(time.Second)
-		assert.Zero(t, b.watchers())
+		assert.Zero(t, b.subscribers())
 	})
 }
 
-func TestTooManyWatchersAreTurnedAway(t *testing.T) {
+func TestBroker_RefusesTooManySubscribers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, now)
-		for range maxWatchers {
-			drain(b.watch(t))
+		b := startTestServer(t, now)
+		for range maxSubscribers {
+			drain(b.subscribe(t))
 		}
-		answer := b.watch(t)
-		assert.Equal(t, http.StatusServiceUnavailable, answer.StatusCode)
-		assert.Equal(t, "5", answer.Header.Get("Retry-After"))
+		response := b.subscribe(t)
+		assert.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
+		assert.Equal(t, "5", response.Header.Get("Retry-After"))
 	})
 }
 
-func TestEventsEndWhenRunEnds(t *testing.T) {
+func TestPage_EventsEndWithRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, now)
-		e := drain(b.watch(t))
+		b := startTestServer(t, now)
+		e := drain(b.subscribe(t))
 		let(time.Second)
 		before := time.Now()
 		b.end()
 		<-e.ended
 		assert.Zero(t, time.Since(before))
-		assert.Equal(t, http.StatusServiceUnavailable, b.watch(t).StatusCode)
+		assert.Equal(t, http.StatusServiceUnavailable, b.subscribe(t).StatusCode)
 	})
 }
 
-func TestHeartbeatsComeWhileTheSourceIsSilent(t *testing.T) {
+func TestPage_SendsHeartbeatsWhileTheSourceHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, func(ctx context.Context) (Snapshot, error) {
+		b := startTestServer(t, func(ctx context.Context) (Snapshot, error) {
 			time.Sleep(time.Minute) // whatever ctx says
 			return madeUp(time.Now()), nil
 		})
-		e := drain(b.watch(t))
+		e := drain(b.subscribe(t))
 		let(25 * time.Second)
 		assert.Equal(t, []string{"history", "heartbeat", "heartbeat"}, e.names())
 	})
 }
 
-func TestTheSourcesTimeIsBounded(t *testing.T) {
+func TestPage_BoundsTheSourcesTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		took := make(chan time.Duration, 1)
-		startBench(t, func(ctx context.Context) (Snapshot, error) {
-			begun := time.Now()
+		startTestServer(t, func(ctx context.Context) (Snapshot, error) {
+			start := time.Now()
 			<-ctx.Done()
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				select {
-				case took <- time.Since(begun):
+				case took <- time.Since(start):
 				default:
 				}
 			}
@@ -307,14 +307,14 @@ func TestTheSourcesTimeIsBounded(t *testing.T) {
 	})
 }
 
-func TestASnapshotThatCannotBeEncodedIsLeftOut(t *testing.T) {
+func TestPage_LeavesOutASnapshotThatCannotBeEncoded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := startBench(t, func(context.Context) (Snapshot, error) {
+		b := startTestServer(t, func(context.Context) (Snapshot, error) {
 			s := madeUp(time.Now())
 			s.Lanes[0].WriteP95MS = math.NaN()
 			return s, nil
 		})
-		e := drain(b.watch(t))
+		e := drain(b.subscribe(t))
 		let(3 * time.Second)
 		assert.Equal(t, []string{"history"}, e.names())
 	})
