@@ -151,7 +151,7 @@ func readFlymasterPoint(points *Points, line []byte, options DecodeOptions) (fie
 		return "lon", reason
 	}
 	for i := lineValues; i < lineFields; i++ {
-		if reason := checkFloat(numbers[i], l.ValueColumns[i-lineValues]); reason != "" {
+		if reason := checkFloat(numbers[i], l.ValueColumns[i-lineValues].Max); reason != "" {
 			return flymasterField(l, i), reason
 		}
 	}

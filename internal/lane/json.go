@@ -2,24 +2,26 @@ package lane
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/go-faster/jx"
 	"github.com/google/uuid"
 )
 
-// jsonDecoder returns the decoder of a lane whose requests are JSON objects
+// newJSONDecoder returns the decoder of a lane whose requests are JSON objects
 // with the track's columns as members beside a list of points.
 //
-// A body is read without reflection and without an allocation for a point:
-// plainly where it is plain, and otherwise generally.
-func jsonDecoder(l *Lane, list string) Decoder {
+// A body is read without reflection and without an allocation for a point: by
+// the fastDecoder if it can, and otherwise from the start by decodeSlow.
+func newJSONDecoder(l *Lane, list string) Decoder {
 	members, required := pointMembers(l)
 	return func(body []byte, options DecodeOptions) (Decoded, error) {
-		d := jsonDecoding{lane: l, list: list, members: members, required: required, options: options}
+		d := jsonDecoder{lane: l, list: list, members: members, required: required, options: options}
 		return d.decode(body)
 	}
 }
@@ -64,8 +66,8 @@ func pointMembers(l *Lane) (members []member, required uint32) {
 	return members, required
 }
 
-// jsonDecoding is the reading of one body.
-type jsonDecoding struct {
+// jsonDecoder decodes one body.
+type jsonDecoder struct {
 	lane    *Lane
 	list    string
 	members []member
@@ -80,17 +82,17 @@ type jsonDecoding struct {
 	badField, badReason string
 }
 
-func (d *jsonDecoding) decode(body []byte) (Decoded, error) {
-	fields := d.begin(body)
-	if p := (plain{jsonDecoding: d, body: body}); p.read(fields) {
-		return d.complete(fields)
+func (d *jsonDecoder) decode(body []byte) (Decoded, error) {
+	fields := d.reset(body)
+	if fast := (fastDecoder{jsonDecoder: d, body: body}); fast.decode(fields) {
+		return d.finish(fields)
 	}
-	return d.decodeGenerally(body, d.begin(body))
+	return d.decodeSlow(body, d.reset(body))
 }
 
-// begin makes room for the points of a body and returns the fields of their
+// reset makes room for the points of a body and returns the fields of their
 // track.
-func (d *jsonDecoding) begin(body []byte) []Field {
+func (d *jsonDecoder) reset(body []byte) []Field {
 	fields := make([]Field, len(d.lane.TrackColumns))
 	for i := range fields {
 		fields[i].Null = true
@@ -110,8 +112,8 @@ func (d *jsonDecoding) begin(body []byte) []Field {
 	return fields
 }
 
-// decodeGenerally reads any body.
-func (d *jsonDecoding) decodeGenerally(body []byte, fields []Field) (Decoded, error) {
+// decodeSlow reads any body.
+func (d *jsonDecoder) decodeSlow(body []byte, fields []Field) (Decoded, error) {
 	d.json = jx.DecodeBytes(body)
 	if len(bytes.TrimSpace(body)) == 0 {
 		return Decoded{}, &MalformedError{"The body is empty; send a JSON object."}
@@ -138,17 +140,17 @@ func (d *jsonDecoding) decodeGenerally(body []byte, fields []Field) (Decoded, er
 	if err := object.Err(); err != nil {
 		return Decoded{}, malformedJSON(err)
 	}
-	if err := d.json.Skip(); err != io.EOF {
+	if err := d.json.Skip(); !errors.Is(err, io.EOF) {
 		return Decoded{}, &MalformedError{"There is more after the JSON object; send one object a request."}
 	}
 	if !listed {
 		return Decoded{}, &MalformedError{fmt.Sprintf("%q is missing.", d.list)}
 	}
-	return d.complete(fields)
+	return d.finish(fields)
 }
 
 // readTrackMember reads a member of the request's object that is not the list.
-func (d *jsonDecoding) readTrackMember(name []byte, fields []Field) error {
+func (d *jsonDecoder) readTrackMember(name []byte, fields []Field) error {
 	column := d.trackColumn(name)
 	if column < 0 {
 		return skip(d.json)
@@ -169,7 +171,7 @@ func (d *jsonDecoding) readTrackMember(name []byte, fields []Field) error {
 }
 
 // trackColumn returns the index of the track's column with this name, or -1.
-func (d *jsonDecoding) trackColumn(name []byte) int {
+func (d *jsonDecoder) trackColumn(name []byte) int {
 	for i := range d.lane.TrackColumns {
 		if string(name) == d.lane.TrackColumns[i].Name {
 			return i
@@ -180,7 +182,7 @@ func (d *jsonDecoding) trackColumn(name []byte) int {
 
 // setTrackField takes over a track's value, and notes when no point can be
 // stored with it.
-func (d *jsonDecoding) setTrackField(column int, text []byte, fields []Field) error {
+func (d *jsonDecoder) setTrackField(column int, text []byte, fields []Field) error {
 	c := &d.lane.TrackColumns[column]
 	if c.Kind == UUID {
 		id, err := uuid.ParseBytes(text)
@@ -201,9 +203,9 @@ func (d *jsonDecoding) setTrackField(column int, text []byte, fields []Field) er
 	return nil
 }
 
-// complete checks that the track has what it needs, makes the UUID of a flight
+// finish checks that the track has what it needs, makes the UUID of a flight
 // that came without one, and returns what was read.
-func (d *jsonDecoding) complete(fields []Field) (Decoded, error) {
+func (d *jsonDecoder) finish(fields []Field) (Decoded, error) {
 	for i, c := range d.lane.TrackColumns {
 		if c.Kind == UUID {
 			id := uuid.New()
@@ -225,7 +227,7 @@ func (d *jsonDecoding) complete(fields []Field) (Decoded, error) {
 }
 
 // rejectAll names every point of the request: the fault is in what they share.
-func (d *jsonDecoding) rejectAll() {
+func (d *jsonDecoder) rejectAll() {
 	total := d.decoded.Points.Len() + d.decoded.RejectedTotal
 	d.decoded = Decoded{Points: NewPoints(d.lane, 0), Response: d.decoded.Response}
 	for i := range total {
@@ -233,7 +235,7 @@ func (d *jsonDecoding) rejectAll() {
 	}
 }
 
-func (d *jsonDecoding) readList() error {
+func (d *jsonDecoder) readList() error {
 	if d.json.Next() != jx.Array {
 		return &MalformedError{fmt.Sprintf("%q must be a list.", d.list)}
 	}
@@ -270,7 +272,7 @@ func (d *jsonDecoding) readList() error {
 
 // readPoint reads one object of the list into a new row. When the point cannot
 // be stored it adds none and returns the field at fault and the reason.
-func (d *jsonDecoding) readPoint(points *Points) (field, reason string, err error) {
+func (d *jsonDecoder) readPoint(points *Points) (field, reason string, err error) {
 	row := points.Add(0, 0, 0, 0)
 	var seen uint32 // bit i: members[i] was there and not null
 	fail := func(name, why string) {
@@ -328,7 +330,7 @@ func (d *jsonDecoding) readPoint(points *Points) (field, reason string, err erro
 
 // find returns the index of the member with this name, or -1. Senders keep to
 // one order, so it looks first where the next member is expected.
-func (d *jsonDecoding) find(name []byte, expected int) int {
+func (d *jsonDecoder) find(name []byte, expected int) int {
 	if expected < len(d.members) && string(name) == d.members[expected].name {
 		return expected
 	}
@@ -341,66 +343,81 @@ func (d *jsonDecoding) find(name []byte, expected int) int {
 }
 
 // readMember stores one member of a point. given is false for null.
-func (d *jsonDecoding) readMember(points *Points, row int, m *member) (given bool, reason string, err error) {
+func (d *jsonDecoder) readMember(points *Points, row int, m *member) (given bool, reason string, err error) {
 	found := d.json.Next()
 	if found == jx.Null {
 		return false, "", skip(d.json)
 	}
+	want, otherwise := jx.Number, "must be a number"
 	switch {
-	case m.role == roleTime:
-		if found != jx.String {
-			return true, "must be a string", skip(d.json)
-		}
-		text, err := d.json.StrBytes()
-		if err != nil {
-			return true, "", malformedJSON(err)
-		}
-		at, reason := parseTimestamp(text)
-		if reason == "" {
-			reason = checkTime(at, d.options.Now)
-		}
-		points.Rows[row].Time = at
-		return true, reason, nil
-	case m.Kind == Text:
-		if found != jx.String {
-			return true, "must be a string", skip(d.json)
-		}
-		text, err := d.json.StrBytes()
-		if err != nil {
-			return true, "", malformedJSON(err)
-		}
-		reason := checkText(text)
-		points.SetText(row, m.column, string(text))
-		return true, reason, nil
+	case m.role == roleTime || m.Kind == Text:
+		want, otherwise = jx.String, "must be a string"
 	case m.Kind == Bool:
-		if found != jx.Bool {
-			return true, "must be true or false", skip(d.json)
+		want, otherwise = jx.Bool, "must be true or false"
+	}
+	if found != want {
+		return true, otherwise, skip(d.json)
+	}
+	if reason, err = d.readValue(points, row, m, want); err != nil {
+		return true, "", malformedJSON(err)
+	}
+	return true, reason, nil
+}
+
+func (d *jsonDecoder) readValue(points *Points, row int, m *member, kind jx.Type) (reason string, err error) {
+	switch kind {
+	case jx.String:
+		text, err := d.json.StrBytes()
+		if err != nil {
+			return "", err
 		}
+		if m.role == roleTime {
+			return setTime(&points.Rows[row], text, d.options.Now), nil
+		}
+		return setText(points, row, m, text), nil
+	case jx.Bool:
 		value, err := d.json.Bool()
 		if err != nil {
-			return true, "", malformedJSON(err)
+			return "", err
 		}
 		points.SetBool(row, m.column, value)
-		return true, "", nil
-	}
-	if found != jx.Number {
-		return true, "must be a number", skip(d.json)
+		return "", nil
 	}
 	value, err := readFloat(d.json)
 	if err != nil {
-		return true, "", malformedJSON(err)
+		return "", err
 	}
+	return setNumber(points, row, m, value), nil
+}
+
+// The set functions store a member of a point and return why it cannot be kept,
+// or "".
+
+func setTime(row *Row, text []byte, now time.Time) string {
+	at, reason := parseTimestamp(text)
+	row.Time = at
+	if reason != "" {
+		return reason
+	}
+	return checkTime(at, now)
+}
+
+func setText(points *Points, row int, m *member, text []byte) string {
+	points.SetText(row, m.column, string(text))
+	return checkText(text)
+}
+
+func setNumber(points *Points, row int, m *member, value float64) string {
 	switch m.role {
 	case roleLat:
 		points.Rows[row].Lat = value
-		return true, checkCoordinate(value, latLimit), nil
+		return checkCoordinate(value, latLimit)
 	case roleLon:
 		points.Rows[row].Lon = value
-		return true, checkCoordinate(value, lonLimit), nil
-	default:
-		points.SetFloat(row, m.column, value)
-		return true, checkFloat(value, m.Column), nil
+		return checkCoordinate(value, lonLimit)
 	}
+	points.SetFloat(row, m.column, value)
+	return checkFloat(value, m.Max)
 }
 
 // readFloat reads a number to its nearest float64. One that is too large for a

@@ -217,7 +217,7 @@ func flightLane() *Lane {
 		},
 		ContentTypes: []string{"application/json"},
 	}
-	l.Decode = jsonDecoder(l, "track_points")
+	l.Decode = newJSONDecoder(l, "track_points")
 	return l
 }
 
@@ -245,7 +245,7 @@ func scoring() *Lane {
 		},
 		ContentTypes: []string{"application/json"},
 	}
-	l.Decode = jsonDecoder(l, "tracks")
+	l.Decode = newJSONDecoder(l, "tracks")
 	return l
 }
 

@@ -39,12 +39,13 @@ func checkCoordinate(degrees, limit float64) string {
 	return ""
 }
 
-func checkFloat(value float64, c Column) string {
+// checkFloat accepts any finite number when limit is 0, and else those of 0…limit.
+func checkFloat(value, limit float64) string {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
 		return "must be a finite number"
 	}
-	if c.Max != 0 && (value < 0 || value > c.Max) {
-		return fmt.Sprintf("must be between 0 and %g", c.Max)
+	if limit != 0 && (value < 0 || value > limit) {
+		return fmt.Sprintf("must be between 0 and %g", limit)
 	}
 	return ""
 }

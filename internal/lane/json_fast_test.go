@@ -9,9 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzPlain reads bodies in both ways: what the plain one takes, the general
-// one takes too, and reads the same.
-func FuzzPlain(f *testing.F) {
+// FuzzFastDecoder decodes bodies in both ways: those that the fast decoder
+// accepts, decodeSlow accepts too, with the same result.
+func FuzzFastDecoder(f *testing.F) {
 	const point = `{"datetime":"2026-07-14T10:00:00Z","lat":46.5001130,"lon":-7.25,"elevation":1200.5,"heading":0}`
 	f.Add(true, []byte(`{"flight_id":"a","track_points":[`+point+`,{"lat":1,"lon":2,"datetime":"2026-07-14T10:00:59Z"}]}`))
 	f.Add(true, []byte(` { "track_points" : [ `+point+"\t,\n"+point+" ] , \r\"flight_id\" : \"a b\" } \n"))
@@ -27,30 +27,30 @@ func FuzzPlain(f *testing.F) {
 		}
 		require.Contains(t, []string{"live", "scoring"}, l.Name)
 		members, required := pointMembers(l)
-		fresh := func() *jsonDecoding {
-			return &jsonDecoding{lane: l, list: list, members: members, required: required, options: DecodeOptions{Now: now}}
+		fresh := func() *jsonDecoder {
+			return &jsonDecoder{lane: l, list: list, members: members, required: required, options: DecodeOptions{Now: now}}
 		}
 		read := fresh()
-		fields := read.begin(body)
-		reader := plain{jsonDecoding: read, body: body}
-		if !reader.read(fields) {
+		fields := read.reset(body)
+		reader := fastDecoder{jsonDecoder: read, body: body}
+		if !reader.decode(fields) {
 			return
 		}
 		withoutUUID := fields[0].Null // one is made, another each time
-		plainly, plainErr := read.complete(fields)
+		fast, fastErr := read.finish(fields)
 
 		d := fresh()
-		generally, err := d.decodeGenerally(body, d.begin(body))
-		require.Equal(t, err, plainErr)
+		slow, err := d.decodeSlow(body, d.reset(body))
+		require.Equal(t, err, fastErr)
 		if err != nil {
 			return
 		}
-		require.Empty(t, generally.Rejected)
+		require.Empty(t, slow.Rejected)
 		if withoutUUID {
-			plainly.Response, plainly.Points.Tracks[0].Fields[0] = generally.Response, generally.Points.Tracks[0].Fields[0]
+			fast.Response, fast.Points.Tracks[0].Fields[0] = slow.Response, slow.Points.Tracks[0].Fields[0]
 		}
 		// As text, which tells 0 from -0 and floats bit by bit.
-		require.Equal(t, everything(generally), everything(plainly))
+		require.Equal(t, everything(slow), everything(fast))
 	})
 }
 
@@ -58,7 +58,7 @@ func everything(d Decoded) string {
 	return fmt.Sprintf("%s %+v %+v %v %q", d.Response, d.Points.Tracks, d.Points.Rows, d.Points.values, d.Points.texts)
 }
 
-func TestPlainBodiesAreReadPlainly(t *testing.T) {
+func TestFastDecoder(t *testing.T) {
 	const point = `{"datetime":"2026-07-14T10:00:00Z","lat":46.5,"lon":7.25,"elevation":1200.5}`
 	body := func(points ...string) string {
 		return `{"flight_id":"a","track_points":[` + strings.Join(points, ",") + `]}`
@@ -68,7 +68,7 @@ func TestPlainBodiesAreReadPlainly(t *testing.T) {
 	}
 	cases := []struct {
 		name, body string
-		plain      bool
+		fast       bool
 	}{
 		{"as telephones write it", body(point, point), true},
 		{"with spaces", " { \"flight_id\" :\t\"a\" ,\r\n\"track_points\" : [ { \"lat\" : -1.0 , \"lon\" : 0 , \"datetime\" : \"2026-07-14T10:00:00Z\" } ] } ", true},
@@ -97,12 +97,12 @@ func TestPlainBodiesAreReadPlainly(t *testing.T) {
 	members, required := pointMembers(l)
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			d := &jsonDecoding{
+			d := &jsonDecoder{
 				lane: l, list: "track_points", members: members, required: required,
 				options: DecodeOptions{Now: time.Date(2026, 7, 14, 12, 0, 0, 0, time.UTC)},
 			}
-			reader := plain{jsonDecoding: d, body: []byte(c.body)}
-			require.Equal(t, c.plain, reader.read(d.begin(reader.body)))
+			reader := fastDecoder{jsonDecoder: d, body: []byte(c.body)}
+			require.Equal(t, c.fast, reader.decode(d.reset(reader.body)))
 		})
 	}
 }
