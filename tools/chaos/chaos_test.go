@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestNinetySecondsOfFaults is a run as the command does it, but for Redis's
+// TestRun_NinetySecondsOfFaults is a run as the command does it, but for Redis's
 // syncing: what Redis itself can lose is not what is tested here.
-func TestNinetySecondsOfFaults(t *testing.T) {
+func TestRun_NinetySecondsOfFaults(t *testing.T) {
 	found, err := run(t.Context(), options{seed: 1, duration: 90 * time.Second, progress: t.Output(), appendSync: "always"})
 	if errors.Is(err, errNoRedis) {
 		t.Skip(err)
@@ -21,7 +21,7 @@ func TestNinetySecondsOfFaults(t *testing.T) {
 	var report strings.Builder
 	require.NoError(t, found.write(&report))
 	t.Log(report.String())
-	assert.Empty(t, found.violations(), "data and logs are in %s", found.folder)
+	assert.Empty(t, found.violations(), "data and logs are in %s", found.dir)
 	assert.GreaterOrEqual(t, len(found.incidents), 10)
-	assert.Positive(t, found.comparison.stored)
+	assert.Positive(t, found.comparison.Stored)
 }

@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"tracklane/internal/clock"
 )
 
 const (
-	// requestTimeout is how long a client waits for an answer before it sends
+	// requestTimeout is how long a client waits for a response before it sends
 	// the same points again.
 	requestTimeout = 10 * time.Second
 
@@ -28,15 +30,15 @@ const (
 	catchUp = 4
 
 	// Every repeatEvery-th request is sent once more after it was acknowledged,
-	// as a device does that did not hear the answer.
+	// as a device does that did not hear the response.
 	repeatEvery = 20
 
 	// A client that was driven to the other api tries its own again before one
 	// of so many requests.
 	homeEvery = 20
 
-	// slowAnswer is what an answer should not take.
-	slowAnswer = time.Second
+	// slowResponse is what a response should not take.
+	slowResponse = time.Second
 )
 
 // api is one way into the system.
@@ -44,27 +46,27 @@ type api struct {
 	name, url string
 }
 
-// answers counts what clients were answered. Any number of goroutines may use
+// responses counts what clients were answered. Any number of goroutines may use
 // it at the same time.
-type answers struct {
+type responses struct {
 	mu       sync.Mutex
 	byStatus map[int]int // 0: none
 	slow     []slow
-	wrong    findings // answers that break the contract
+	wrong    findings // responses that break the contract
 }
 
-// slow is an answer that took longer than slowAnswer.
+// slow is a response that took longer than slowResponse.
 type slow struct {
 	api        string
-	begun, end time.Time
+	start, end time.Time
 }
 
-func (a *answers) add(status int, from string, begun, end time.Time, wrong string) {
+func (a *responses) add(status int, from string, start, end time.Time, wrong string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.byStatus[status]++
-	if status != 0 && end.Sub(begun) > slowAnswer {
-		a.slow = append(a.slow, slow{from, begun, end})
+	if status != 0 && end.Sub(start) > slowResponse {
+		a.slow = append(a.slow, slow{from, start, end})
 	}
 	if wrong != "" {
 		a.wrong.add(wrong)
@@ -73,17 +75,17 @@ func (a *answers) add(status int, from string, begun, end time.Time, wrong strin
 
 // client sends one stream.
 type client struct {
-	stream  stream
-	ledger  *ledger
-	answers *answers
-	apis    []api
-	current int // the api in use
-	http    *http.Client
+	stream    stream
+	history   *history
+	responses *responses
+	apis      []api
+	current   int // the api in use
+	http      *http.Client
 }
 
-func newClient(s stream, l *ledger, a *answers, apis []api) *client {
+func newClient(s stream, l *history, a *responses, apis []api) *client {
 	return &client{
-		stream: s, ledger: l, answers: a, apis: apis, current: s.id % len(apis),
+		stream: s, history: l, responses: a, apis: apis, current: s.id % len(apis),
 		http: &http.Client{Transport: &http.Transport{}, Timeout: requestTimeout},
 	}
 }
@@ -98,19 +100,19 @@ func (c *client) run(ctx, sending context.Context) {
 		if earliest := last.Add(c.stream.every / catchUp); at.Before(earliest) {
 			at = earliest
 		}
-		if !sleep(sending, time.Until(at)) {
+		if !clock.Sleep(sending, time.Until(at)) {
 			return
 		}
 		last = time.Now()
 		if rand.IntN(homeEvery) == 0 {
 			c.current = c.stream.id % len(c.apis)
 		}
-		number := c.ledger.next(c.stream.id)
+		number := c.history.next(c.stream.id)
 		if !c.deliver(ctx, number) {
 			return
 		}
 		if number%repeatEvery == 0 {
-			// Nobody waits for this answer, so its failure is nobody's.
+			// Nobody waits for this response, so its failure is nobody's.
 			_, _ = c.post(ctx, number)
 		}
 	}
@@ -122,11 +124,11 @@ func (c *client) deliver(ctx context.Context, number int) bool {
 	for {
 		direct, err := c.post(ctx, number)
 		if err == nil {
-			c.ledger.acknowledge(c.stream.id, time.Now(), direct)
+			c.history.acknowledge(c.stream.id, time.Now(), direct)
 			return true
 		}
 		c.current = (c.current + 1) % len(c.apis)
-		if !sleep(ctx, minRetryPause+rand.N(maxRetryPause-minRetryPause)) {
+		if !clock.Sleep(ctx, minRetryPause+rand.N(maxRetryPause-minRetryPause)) {
 			return false
 		}
 	}
@@ -142,16 +144,16 @@ func (c *client) post(ctx context.Context, number int) (direct bool, err error) 
 	}
 	request.Header.Set("Content-Type", contentType)
 	request.Header.Set("X-Request-Id", fmt.Sprintf("%s-%d-%d", c.stream.lane, c.stream.id, number))
-	begun := time.Now()
+	start := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {
-		c.answers.add(0, api.name, begun, time.Now(), "")
+		c.responses.add(0, api.name, start, time.Now(), "")
 		return false, err
 	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	response.Body.Close()
 	if err != nil {
-		c.answers.add(0, api.name, begun, time.Now(), "")
+		c.responses.add(0, api.name, start, time.Now(), "")
 		return false, err
 	}
 	acknowledged, wrong := c.check(response, text)
@@ -159,14 +161,14 @@ func (c *client) post(ctx context.Context, number int) (direct bool, err error) 
 		wrong = fmt.Sprintf("request %d of stream %d to %s/%s: %s: %s %.300s",
 			number, c.stream.id, api.name, c.stream.lane, wrong, response.Status, text)
 	}
-	c.answers.add(response.StatusCode, api.name, begun, time.Now(), wrong)
+	c.responses.add(response.StatusCode, api.name, start, time.Now(), wrong)
 	if !acknowledged {
-		return false, fmt.Errorf("the points were not taken: %s", response.Status)
+		return false, fmt.Errorf("the points were not accepted: %s", response.Status)
 	}
 	return response.StatusCode == http.StatusCreated, nil
 }
 
-// check tells whether an answer acknowledges all points of the request, and
+// check reports whether a response acknowledges all points of the request, and
 // what is wrong with it when the contract does not allow it.
 func (c *client) check(response *http.Response, text []byte) (acknowledged bool, wrong string) {
 	switch response.StatusCode {
@@ -181,39 +183,21 @@ func (c *client) check(response *http.Response, text []byte) (acknowledged bool,
 	}
 	if c.stream.lane == "flymaster" {
 		if strings.TrimSpace(string(text)) != "OK" {
-			return false, "the answer is not OK"
+			return false, "the response is not OK"
 		}
 		return true, ""
 	}
-	var answer struct {
+	var body struct {
 		Points, Inserted, Duplicates int
 		Rejected                     []any
 	}
-	switch err := json.Unmarshal(text, &answer); {
+	switch err := json.Unmarshal(text, &body); {
 	case err != nil:
-		return false, "the answer is not JSON"
-	case answer.Points != c.stream.points || len(answer.Rejected) > 0:
+		return false, "the response is not JSON"
+	case body.Points != c.stream.points || len(body.Rejected) > 0:
 		return false, fmt.Sprintf("%d good points were sent", c.stream.points)
-	case response.StatusCode == http.StatusCreated && answer.Inserted+answer.Duplicates != answer.Points:
+	case response.StatusCode == http.StatusCreated && body.Inserted+body.Duplicates != body.Points:
 		return false, "inserted and duplicates are not all points"
 	}
 	return true, ""
-}
-
-// sleep waits; it returns false when ctx ended first.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	if pause <= 0 {
-		return true
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

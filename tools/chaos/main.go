@@ -7,7 +7,7 @@
 //
 // The exit status is 0 when nothing was wrong, 1 when something was or the run
 // could not be carried out, 2 for wrong usage. The data and logs of a run that
-// was not good are kept, and their folder is printed.
+// was not good are kept, and their directory is printed.
 package main
 
 import (
@@ -61,7 +61,7 @@ func command(ctx context.Context, arguments []string) int {
 		return exitFailed
 	}
 	if len(found.violations()) > 0 {
-		fmt.Fprintln(os.Stderr, "chaos: tracklane broke its promises; data and logs are in", found.folder)
+		fmt.Fprintln(os.Stderr, "chaos: tracklane broke its promises; data and logs are in", found.dir)
 		return exitFailed
 	}
 	return exitDone

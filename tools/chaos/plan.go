@@ -22,7 +22,7 @@ const (
 	delay     kind = "delayed"
 	throttle  kind = "throttled"
 	blackHole kind = "black-holed"
-	mute      kind = "answers lost" // a black hole in one direction
+	mute      kind = "responses lost" // a black hole in one direction
 
 	redisFull     kind = "maxmemory reached"
 	noConnections kind = "max_connections reached"
@@ -35,7 +35,7 @@ type fault struct {
 	At     time.Duration // since the start of the traffic
 	Lasts  time.Duration
 	Kind   kind
-	Target string // a server, a process or a link
+	Target string // a server, a process or a proxy
 }
 
 // End is when the fault is over; what was ended begins to start then.
@@ -52,34 +52,34 @@ var (
 	workerNames = []string{"worker-1", "worker-2"}
 )
 
-// linkName names the connections that one party opens to another.
-func linkName(from, to string) string { return from + " to " + to }
+// proxyName names the connections that one party opens to another.
+func proxyName(from, to string) string { return from + " to " + to }
 
-// linkNames lists every link of the stage.
-func linkNames() []string {
+// proxyNames lists every proxy of the testbed.
+func proxyNames() []string {
 	var names []string
 	for _, api := range apiNames {
-		names = append(names, linkName(clientsName, api))
+		names = append(names, proxyName(clientsName, api))
 	}
 	for _, process := range slices.Concat(apiNames, workerNames) {
-		names = append(names, linkName(process, redisName), linkName(process, postgresName))
+		names = append(names, proxyName(process, redisName), proxyName(process, postgresName))
 	}
 	return names
 }
 
-// suit is a kind of fault, what it may strike, how long it lasts and how often
-// it comes in a deck.
-type suit struct {
+// faultSpec is a kind of fault, what it may strike, how long it lasts and how often
+// it comes in a pool.
+type faultSpec struct {
 	kind     kind
 	targets  []string
 	min, max time.Duration
-	cards    int
+	weight   int
 }
 
-func suits() []suit {
+func faultSpecs() []faultSpec {
 	const second = time.Second
-	processes, links := slices.Concat(apiNames, workerNames), linkNames()
-	return []suit{
+	processes, proxies := slices.Concat(apiNames, workerNames), proxyNames()
+	return []faultSpec{
 		{kill, workerNames, second, 6 * second, 3},
 		{kill, []string{postgresName}, second, 5 * second, 2},
 		{kill, []string{redisName}, second, 5 * second, 3},
@@ -91,11 +91,11 @@ func suits() []suit {
 		{pause, processes, 5 * second, 40 * second, 2},
 		{pause, []string{redisName}, 5 * second, 40 * second, 1},
 		{pause, []string{postgresName}, 5 * second, 40 * second, 1},
-		{cut, links, second, 10 * second, 4},
-		{delay, links, 3 * second, 20 * second, 3},
-		{throttle, links, 3 * second, 20 * second, 3},
-		{blackHole, links, 3 * second, 20 * second, 3},
-		{mute, links, 3 * second, 20 * second, 3},
+		{cut, proxies, second, 10 * second, 4},
+		{delay, proxies, 3 * second, 20 * second, 3},
+		{throttle, proxies, 3 * second, 20 * second, 3},
+		{blackHole, proxies, 3 * second, 20 * second, 3},
+		{mute, proxies, 3 * second, 20 * second, 3},
 		{redisFull, []string{redisName}, 3 * second, 15 * second, 2},
 		{noConnections, []string{postgresName}, 3 * second, 12 * second, 2},
 		{diskFull, []string{postgresName}, 3 * second, 15 * second, 1},
@@ -124,30 +124,30 @@ const (
 )
 
 // makePlan returns the faults of a run. The same seed and duration give the
-// same plan. Each kind comes up before any comes up again as often as its suit
-// has cards; the four kills come first, that of a worker before all, whose
+// same plan. Each kind comes up before any comes up again as often as its faultSpec
+// has weight; the four kills come first, that of a worker before all, whose
 // tasks are the last to come back. No target suffers two faults at a time.
 func makePlan(seed uint64, duration time.Duration) []fault {
 	random := rand.New(rand.NewPCG(seed, 0))
-	all := suits()
-	deck := shuffled(all, random)
+	all := faultSpecs()
+	pool := shuffled(all, random)
 	for i, first := range all[:4] {
-		at := slices.IndexFunc(deck, func(s suit) bool {
+		at := slices.IndexFunc(pool, func(s faultSpec) bool {
 			return s.kind == kill && s.targets[0] == first.targets[0]
 		})
-		deck = slices.Insert(slices.Delete(deck, at, at+1), i, first)
+		pool = slices.Insert(slices.Delete(pool, at, at+1), i, first)
 	}
 
 	var plan []fault
 	free := make(map[string]time.Duration) // when a target may be struck again
 	for at := firstFault; at < duration; at += minGap + rand64(random, maxGap-minGap) {
-		if len(deck) < len(all) {
-			deck = append(deck, shuffled(all, random)...)
+		if len(pool) < len(all) {
+			pool = append(pool, shuffled(all, random)...)
 		}
 		if underWay(plan, at) >= maxAtOnce {
 			continue
 		}
-		for i, s := range deck {
+		for i, s := range pool {
 			target, ok := pick(s.targets, random, func(name string) bool { return free[name] <= at })
 			if !ok {
 				continue
@@ -165,23 +165,23 @@ func makePlan(seed uint64, duration time.Duration) []fault {
 			if f.Kind == terminate {
 				free[target] = f.End() + recoveryOfStop
 			}
-			deck = slices.Delete(deck, i, i+1)
+			pool = slices.Delete(pool, i, i+1)
 			break
 		}
 	}
 	return plan
 }
 
-// shuffled returns a deck of the suits' cards.
-func shuffled(all []suit, random *rand.Rand) []suit {
-	var deck []suit
+// shuffled returns a pool of the faultSpecs' weight.
+func shuffled(all []faultSpec, random *rand.Rand) []faultSpec {
+	var pool []faultSpec
 	for _, s := range all {
-		for range s.cards {
-			deck = append(deck, s)
+		for range s.weight {
+			pool = append(pool, s)
 		}
 	}
-	random.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
-	return deck
+	random.Shuffle(len(pool), func(i, j int) { pool[i], pool[j] = pool[j], pool[i] })
+	return pool
 }
 
 // pick returns one of the names that are allowed.

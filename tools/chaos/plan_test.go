@@ -8,12 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPlanFollowsFromSeedAndDuration(t *testing.T) {
+func TestMakePlan_FollowsFromSeedAndDuration(t *testing.T) {
 	assert.Equal(t, makePlan(5, 10*time.Minute), makePlan(5, 10*time.Minute))
 	assert.NotEqual(t, makePlan(5, 10*time.Minute), makePlan(6, 10*time.Minute))
 }
 
-func TestHalfAnHourHasTwoHundredFaultsOfEveryKind(t *testing.T) {
+func TestMakePlan_HalfAnHourHasTwoHundredFaultsOfEveryKind(t *testing.T) {
 	for seed := range uint64(50) {
 		plan := makePlan(seed, 30*time.Minute)
 		require.GreaterOrEqual(t, len(plan), 200, "seed %d", seed)
@@ -21,13 +21,13 @@ func TestHalfAnHourHasTwoHundredFaultsOfEveryKind(t *testing.T) {
 		for _, f := range plan {
 			kinds[f.Kind] = true
 		}
-		for _, s := range suits() {
+		for _, s := range faultSpecs() {
 			require.True(t, kinds[s.kind], "seed %d has no %s", seed, s.kind)
 		}
 	}
 }
 
-func TestNinetySecondsKillEverySortOfProcess(t *testing.T) {
+func TestMakePlan_NinetySecondsKillEverySortOfProcess(t *testing.T) {
 	for seed := range uint64(50) {
 		plan := makePlan(seed, 90*time.Second)
 		require.GreaterOrEqual(t, len(plan), 10, "seed %d", seed)
@@ -43,7 +43,7 @@ func TestNinetySecondsKillEverySortOfProcess(t *testing.T) {
 	}
 }
 
-func TestNoTargetSuffersTwoFaultsAtOnce(t *testing.T) {
+func TestMakePlan_NoTargetHasTwoFaultsAtOnce(t *testing.T) {
 	for seed := range uint64(50) {
 		over := make(map[string]time.Duration)
 		for _, f := range makePlan(seed, 30*time.Minute) {

@@ -8,9 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestProcessThatEndsByItselfIsReported(t *testing.T) {
+func TestTracklane_ReportsAnEndThatNobodyAskedFor(t *testing.T) {
 	died := make(chan error, 1)
-	p := &process{
+	p := &tracklane{
 		binary: "sleep", command: "0", died: func(err error) { died <- err },
 		logFile: filepath.Join(t.TempDir(), "sleep.log"),
 	}
@@ -23,8 +23,8 @@ func TestProcessThatEndsByItselfIsReported(t *testing.T) {
 	}
 }
 
-func TestProcessThatIsEndedIsNotReported(t *testing.T) {
-	p := &process{
+func TestTracklane_DoesNotReportAnEndThatWasAskedFor(t *testing.T) {
+	p := &tracklane{
 		binary: "sleep", command: "600", died: func(err error) { t.Error(err) },
 		logFile: filepath.Join(t.TempDir(), "sleep.log"),
 	}

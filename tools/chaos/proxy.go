@@ -8,11 +8,13 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"tracklane/internal/clock"
 )
 
-// weather is what a link does to what passes through it. The zero value lets
+// conditions are what a proxy does to what passes through it. The zero value lets
 // everything through as it comes.
-type weather struct {
+type conditions struct {
 	// Cut ends each connection with a reset and refuses new ones.
 	Cut bool
 
@@ -23,24 +25,24 @@ type weather struct {
 	// connection is.
 	BytesPerSecond int
 
-	// ToServer and ToClient hold everything in that direction for as long as
-	// the weather lasts. What was held goes on its way afterwards, as TCP would
+	// HoldToServer and HoldToClient hold everything in that direction for as long
+	// as the conditions last. What was held goes on its way afterwards, as TCP would
 	// send it again, whether or not the other side still waits for it.
 	HoldToServer, HoldToClient bool
 }
 
 const (
-	// linkBuffer is the largest piece that a link passes on at once.
-	linkBuffer = 16 << 10
+	// proxyBuffer is the largest piece that a proxy passes on at once.
+	proxyBuffer = 16 << 10
 
-	// maxLinkConnections bounds what a link carries; more are refused.
-	maxLinkConnections = 500
+	// maxProxyConnections bounds what a proxy carries; more are refused.
+	maxProxyConnections = 500
 
-	linkDialTimeout = 2 * time.Second
+	proxyDialTimeout = 2 * time.Second
 )
 
-// link is a TCP proxy in front of one server for one client of it.
-type link struct {
+// proxy is a TCP proxy in front of one server for one client of it.
+type proxy struct {
 	listener net.Listener
 	server   string
 	done     sync.WaitGroup
@@ -48,120 +50,120 @@ type link struct {
 	cancel   context.CancelFunc
 
 	mu          sync.Mutex
-	weather     weather
-	changed     chan struct{} // closed when the weather changes
+	conditions  conditions
+	changed     chan struct{} // closed when the conditions change
 	connections map[*net.TCPConn]struct{}
 }
 
-// openLink listens on a free port of the loopback interface and passes
+// openProxy listens on a free port of the loopback interface and passes
 // connections on to the server at an address. The server need not be there.
-func openLink(server string) (*link, error) {
+func openProxy(server string) (*proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, fmt.Errorf("listen for the link to %s: %w", server, err)
+		return nil, fmt.Errorf("listen for the proxy to %s: %w", server, err)
 	}
-	l := &link{
+	p := &proxy{
 		listener: listener, server: server,
 		changed:     make(chan struct{}),
 		connections: make(map[*net.TCPConn]struct{}),
 	}
-	l.context, l.cancel = context.WithCancel(context.Background())
-	l.done.Go(l.accept)
-	return l, nil
+	p.context, p.cancel = context.WithCancel(context.Background())
+	p.done.Go(p.accept)
+	return p, nil
 }
 
 // address is where clients connect.
-func (l *link) address() string { return l.listener.Addr().String() }
+func (p *proxy) address() string { return p.listener.Addr().String() }
 
-// set changes the weather.
-func (l *link) set(w weather) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.weather = w
-	close(l.changed)
-	l.changed = make(chan struct{})
-	if w.Cut {
-		for connection := range l.connections {
+// set changes the conditions.
+func (p *proxy) set(c conditions) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conditions = c
+	close(p.changed)
+	p.changed = make(chan struct{})
+	if c.Cut {
+		for connection := range p.connections {
 			reset(connection)
 		}
 	}
 }
 
-// close ends the link and every connection on it.
-func (l *link) close() {
-	l.cancel()
-	l.listener.Close()
-	l.set(weather{Cut: true})
-	l.done.Wait()
+// close ends the proxy and every connection on it.
+func (p *proxy) close() {
+	p.cancel()
+	p.listener.Close()
+	p.set(conditions{Cut: true})
+	p.done.Wait()
 }
 
-func (l *link) now() (weather, <-chan struct{}) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.weather, l.changed
+func (p *proxy) now() (conditions, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conditions, p.changed
 }
 
-func (l *link) accept() {
+func (p *proxy) accept() {
 	for {
-		accepted, err := l.listener.Accept()
+		accepted, err := p.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil { // out of files, say: it passes
-			sleep(l.context, 10*time.Millisecond)
+			clock.Sleep(p.context, 10*time.Millisecond)
 			continue
 		}
 		client := accepted.(*net.TCPConn)
-		if !l.add(client) {
+		if !p.add(client) {
 			reset(client)
 			continue
 		}
-		l.done.Go(func() { l.carry(client) })
+		p.done.Go(func() { p.carry(client) })
 	}
 }
 
-// add takes a connection into care, unless the weather or the number of
-// connections forbids it.
-func (l *link) add(connection *net.TCPConn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.weather.Cut || len(l.connections) >= 2*maxLinkConnections {
+// add takes a connection into care, unless the conditions or the number of
+// connections forbid it.
+func (p *proxy) add(connection *net.TCPConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conditions.Cut || len(p.connections) >= 2*maxProxyConnections {
 		return false
 	}
-	l.connections[connection] = struct{}{}
+	p.connections[connection] = struct{}{}
 	return true
 }
 
-func (l *link) remove(connection *net.TCPConn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.connections, connection)
+func (p *proxy) remove(connection *net.TCPConn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.connections, connection)
 }
 
 // carry passes on what client and server say until both have ended, or either
 // connection broke.
-func (l *link) carry(client *net.TCPConn) {
-	defer l.remove(client)
-	dialer := net.Dialer{Timeout: linkDialTimeout}
-	dialled, err := dialer.DialContext(l.context, "tcp", l.server)
+func (p *proxy) carry(client *net.TCPConn) {
+	defer p.remove(client)
+	dialer := net.Dialer{Timeout: proxyDialTimeout}
+	dialled, err := dialer.DialContext(p.context, "tcp", p.server)
 	if err != nil {
 		reset(client)
 		return
 	}
 	server := dialled.(*net.TCPConn)
-	if !l.add(server) {
+	if !p.add(server) {
 		reset(client)
 		reset(server)
 		return
 	}
-	defer l.remove(server)
+	defer p.remove(server)
 
 	var directions sync.WaitGroup
 	directions.Go(func() {
-		l.pump(server, client, func(w weather) bool { return w.HoldToServer })
+		p.pump(server, client, func(c conditions) bool { return c.HoldToServer })
 	})
 	directions.Go(func() {
-		l.pump(client, server, func(w weather) bool { return w.HoldToClient })
+		p.pump(client, server, func(c conditions) bool { return c.HoldToClient })
 	})
 	directions.Wait()
 	client.Close()
@@ -169,12 +171,12 @@ func (l *link) carry(client *net.TCPConn) {
 }
 
 // pump passes on what source says until it has ended.
-func (l *link) pump(destination, source *net.TCPConn, held func(weather) bool) {
-	buffer := make([]byte, linkBuffer)
+func (p *proxy) pump(destination, source *net.TCPConn, held func(conditions) bool) {
+	buffer := make([]byte, proxyBuffer)
 	for {
 		n, err := source.Read(buffer)
 		if n > 0 {
-			if !l.weatherOut(n, held) {
+			if !p.delayOrDrop(n, held) {
 				reset(source)
 				reset(destination)
 				return
@@ -185,7 +187,7 @@ func (l *link) pump(destination, source *net.TCPConn, held func(weather) bool) {
 				return
 			}
 		}
-		if errors.Is(err, io.EOF) && l.weatherOut(0, held) {
+		if errors.Is(err, io.EOF) && p.delayOrDrop(0, held) {
 			destination.CloseWrite()
 			return
 		}
@@ -197,16 +199,16 @@ func (l *link) pump(destination, source *net.TCPConn, held func(weather) bool) {
 	}
 }
 
-// weatherOut returns when the weather lets a piece of n bytes pass, or false
+// delayOrDrop returns when the conditions let a piece of n bytes pass, or false
 // when it never will.
-func (l *link) weatherOut(n int, held func(weather) bool) bool {
+func (p *proxy) delayOrDrop(n int, held func(conditions) bool) bool {
 	for {
-		now, changed := l.now()
+		now, changed := p.now()
 		switch {
-		case now.Cut || l.context.Err() != nil:
+		case now.Cut || p.context.Err() != nil:
 			return false
 		case held(now):
-			<-changed // close changes the weather too
+			<-changed // close changes the conditions, too
 			continue
 		}
 		pause := now.Delay
@@ -218,8 +220,8 @@ func (l *link) weatherOut(n int, held func(weather) bool) bool {
 			defer timer.Stop()
 			select {
 			case <-timer.C:
-			case <-changed: // better weather ends the wait; a cut, the connection
-				now, _ = l.now()
+			case <-changed: // other conditions end the wait; a cut, the connection
+				now, _ = p.now()
 				return !now.Cut
 			}
 		}

@@ -13,8 +13,8 @@ import (
 
 const echoTimeout = 10 * time.Second
 
-// echoThroughLink returns a link to a server that sends back what it gets.
-func echoThroughLink(t *testing.T) *link {
+// echoThroughProxy returns a proxy to a server that sends back what it gets.
+func echoThroughProxy(t *testing.T) *proxy {
 	t.Helper()
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -31,13 +31,13 @@ func echoThroughLink(t *testing.T) *link {
 			}()
 		}
 	}()
-	l, err := openLink(server.Addr().String())
+	l, err := openProxy(server.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(l.close)
 	return l
 }
 
-func dial(t *testing.T, l *link) *net.TCPConn {
+func dial(t *testing.T, l *proxy) *net.TCPConn {
 	t.Helper()
 	connection, err := net.Dial("tcp", l.address())
 	require.NoError(t, err)
@@ -46,8 +46,8 @@ func dial(t *testing.T, l *link) *net.TCPConn {
 	return connection.(*net.TCPConn)
 }
 
-// refuses tells that a new connection is broken, at once or soon.
-func refuses(t *testing.T, l *link) {
+// refuses checks that a new connection is broken, at once or soon.
+func refuses(t *testing.T, l *proxy) {
 	t.Helper()
 	connection, err := net.Dial("tcp", l.address())
 	if err == nil {
@@ -62,17 +62,17 @@ func refuses(t *testing.T, l *link) {
 // echo sends text and returns how long it took to come back.
 func echo(t *testing.T, connection net.Conn, text string) time.Duration {
 	t.Helper()
-	begun := time.Now()
+	start := time.Now()
 	_, err := io.WriteString(connection, text)
 	require.NoError(t, err)
-	answer := make([]byte, len(text))
-	_, err = io.ReadFull(connection, answer)
+	response := make([]byte, len(text))
+	_, err = io.ReadFull(connection, response)
 	require.NoError(t, err)
-	require.Equal(t, text, string(answer))
-	return time.Since(begun)
+	require.Equal(t, text, string(response))
+	return time.Since(start)
 }
 
-// silent tells that nothing arrives on a connection for a while.
+// silent checks that nothing arrives on a connection for a while.
 func silent(t *testing.T, connection net.Conn) {
 	t.Helper()
 	require.NoError(t, connection.SetReadDeadline(time.Now().Add(200*time.Millisecond)))
@@ -83,50 +83,50 @@ func silent(t *testing.T, connection net.Conn) {
 	require.NoError(t, connection.SetReadDeadline(time.Now().Add(echoTimeout)))
 }
 
-func TestLinkPassesOnWhatBothSidesSayAndTheirEnds(t *testing.T) {
-	connection := dial(t, echoThroughLink(t))
+func TestProxy_PassesOnWhatBothSidesSendAndTheirEnds(t *testing.T) {
+	connection := dial(t, echoThroughProxy(t))
 	echo(t, connection, "a")
-	echo(t, connection, string(make([]byte, 5*linkBuffer/4)))
+	echo(t, connection, string(make([]byte, 5*proxyBuffer/4)))
 	require.NoError(t, connection.CloseWrite())
 	rest, err := io.ReadAll(connection)
 	require.NoError(t, err)
 	assert.Empty(t, rest)
 }
 
-func TestCutLinkBreaksConnectionsAndRefusesNewOnes(t *testing.T) {
-	l := echoThroughLink(t)
+func TestProxy_CutBreaksConnectionsAndRefusesNewOnes(t *testing.T) {
+	l := echoThroughProxy(t)
 	before := dial(t, l)
 	echo(t, before, "a")
-	l.set(weather{Cut: true})
+	l.set(conditions{Cut: true})
 	_, err := before.Read(make([]byte, 1))
 	require.Error(t, err)
 
 	refuses(t, l)
 
-	l.set(weather{})
+	l.set(conditions{})
 	echo(t, dial(t, l), "b")
 }
 
-func TestDelayedLinkHoldsEachDirectionUp(t *testing.T) {
-	l := echoThroughLink(t)
-	l.set(weather{Delay: 60 * time.Millisecond})
+func TestProxy_DelayHoldsEachDirectionUp(t *testing.T) {
+	l := echoThroughProxy(t)
+	l.set(conditions{Delay: 60 * time.Millisecond})
 	assert.GreaterOrEqual(t, echo(t, dial(t, l), "a"), 120*time.Millisecond)
 }
 
-func TestThrottledLinkIsNoFasterThanItShould(t *testing.T) {
-	l := echoThroughLink(t)
-	l.set(weather{BytesPerSecond: 100_000})
+func TestProxy_ThrottleIsNoFasterThanItShould(t *testing.T) {
+	l := echoThroughProxy(t)
+	l.set(conditions{BytesPerSecond: 100_000})
 	assert.GreaterOrEqual(t, echo(t, dial(t, l), string(make([]byte, 10_000))), 200*time.Millisecond)
 }
 
-func TestBlackHoleHoldsEverythingAndLetsItGoAfterwards(t *testing.T) {
-	for name, hole := range map[string]weather{
+func TestProxy_HoldsEverythingAndLetsItGoAfterwards(t *testing.T) {
+	for name, hole := range map[string]conditions{
 		"both directions": {HoldToServer: true, HoldToClient: true},
-		"the answers":     {HoldToClient: true},
+		"the responses":   {HoldToClient: true},
 		"the requests":    {HoldToServer: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := echoThroughLink(t)
+			l := echoThroughProxy(t)
 			before := dial(t, l)
 			echo(t, before, "a")
 			l.set(hole)
@@ -136,21 +136,21 @@ func TestBlackHoleHoldsEverythingAndLetsItGoAfterwards(t *testing.T) {
 				require.NoError(t, err)
 				silent(t, connection)
 			}
-			l.set(weather{})
+			l.set(conditions{})
 			for _, connection := range []net.Conn{before, during} {
-				answer := make([]byte, 1)
-				_, err := io.ReadFull(connection, answer)
+				response := make([]byte, 1)
+				_, err := io.ReadFull(connection, response)
 				require.NoError(t, err)
-				require.Equal(t, "b", string(answer))
+				require.Equal(t, "b", string(response))
 			}
 		})
 	}
 }
 
-func TestLinkEndsWhileItHoldsConnections(t *testing.T) {
-	l := echoThroughLink(t)
+func TestProxy_CloseEndsWhileItHoldsConnections(t *testing.T) {
+	l := echoThroughProxy(t)
 	connection := dial(t, l)
-	l.set(weather{HoldToServer: true, HoldToClient: true})
+	l.set(conditions{HoldToServer: true, HoldToClient: true})
 	_, err := io.WriteString(connection, "a")
 	require.NoError(t, err)
 	l.close() // must return
@@ -158,10 +158,10 @@ func TestLinkEndsWhileItHoldsConnections(t *testing.T) {
 	require.Error(t, err)
 }
 
-func TestLinkRefusesWhileTheServerIsAway(t *testing.T) {
+func TestProxy_RefusesWhileTheServerIsDown(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l, err := openLink(server.Addr().String())
+	l, err := openProxy(server.Addr().String())
 	require.NoError(t, err)
 	t.Cleanup(l.close)
 	require.NoError(t, server.Close())

@@ -18,7 +18,7 @@ type machine struct {
 	system, postgres, server string
 }
 
-func thisMachine(s *stage) machine {
+func thisMachine(s *testbed) machine {
 	return machine{
 		cores: runtime.NumCPU(), memory: totalMemory(), system: runtime.GOOS + "/" + runtime.GOARCH,
 		postgres: "PostgreSQL " + s.postgres.Version(), server: s.redis.Name(),
@@ -46,24 +46,24 @@ func (m machine) String() string {
 func (o *outcome) violations() []string {
 	var lines []string
 	c := o.comparison
-	if c.missing > 0 {
+	if c.Missing > 0 {
 		lines = append(lines, o.describeLosses()...)
 	}
-	if c.twice > 0 {
-		lines = append(lines, fmt.Sprintf("points stored twice: %d", c.twice))
+	if c.Duplicates > 0 {
+		lines = append(lines, fmt.Sprintf("duplicate points: %d", c.Duplicates))
 	}
-	lines = append(lines, c.invented.list("rows that no client sent")...)
+	lines = append(lines, c.unexpected.list("rows that no client sent")...)
 	if c.rejected > 0 {
 		lines = append(lines, fmt.Sprintf("good points in rejected_points: %d rows", c.rejected))
 	}
 	if c.archived > 0 {
 		lines = append(lines, fmt.Sprintf("tasks in asynq's archive: %d", c.archived))
 	}
-	if o.totals.unanswered > 0 {
+	if o.totals.unacknowledgedRequests > 0 {
 		lines = append(lines, fmt.Sprintf("clients whose last request was not acknowledged within %s of the last fault: %d",
-			finishTimeout, o.totals.unanswered))
+			finishTimeout, o.totals.unacknowledgedRequests))
 	}
-	lines = append(lines, o.answers.wrong.list("answers that break the contract")...)
+	lines = append(lines, o.responses.wrong.list("responses that break the contract")...)
 	var failures findings
 	for _, i := range o.incidents {
 		if i.failure != nil {
@@ -89,31 +89,31 @@ func (o *outcome) describeLosses() []string {
 			s.lane, l.stream, l.number, s.identity(flight), l.points, s.points, code, l.acknowledged.Round(time.Millisecond))
 		for _, i := range during(o.incidents, l.acknowledged-requestTimeout, l.acknowledged+requestTimeout) {
 			text += "\n      " + i.String()
-			after := i.begun - l.acknowledged
+			after := i.start - l.acknowledged
 			if i.Kind == kill && i.Target == redisName && !l.direct && after > -time.Second && after < 3*time.Second {
-				text += fmt.Sprintf(" — %s after the acknowledgement: Redis answers before it writes while a sync is under way",
+				text += fmt.Sprintf(" — %s after the acknowledgement: Redis responses before it writes while a sync is under way",
 					after.Round(time.Millisecond))
 			}
 		}
 		list.add(text)
 	}
-	return append([]string{fmt.Sprintf("acknowledged points missing: %d", o.comparison.missing)},
+	return append([]string{fmt.Sprintf("acknowledged points missing: %d", o.comparison.Missing)},
 		list.list("requests they came with")...)
 }
 
-// slowAnswers counts the answers that took longer than slowAnswer, and those
+// slowResponses counts the responses that took longer than slowResponse, and those
 // of them that no fault at the API itself or on the way to it explains.
-func (o *outcome) slowAnswers() (all, unexplained int) {
-	for _, s := range o.answers.slow {
+func (o *outcome) slowResponses() (all, unexplained int) {
+	for _, s := range o.responses.slow {
 		explained := false
-		for _, i := range during(o.incidents, s.begun.Sub(o.begun), s.end.Sub(o.begun)) {
-			explained = explained || i.Target == s.api || i.Target == linkName(clientsName, s.api)
+		for _, i := range during(o.incidents, s.start.Sub(o.start), s.end.Sub(o.start)) {
+			explained = explained || i.Target == s.api || i.Target == proxyName(clientsName, s.api)
 		}
 		if !explained {
 			unexplained++
 		}
 	}
-	return len(o.answers.slow), unexplained
+	return len(o.responses.slow), unexplained
 }
 
 // write writes the report, in Markdown.
@@ -128,20 +128,20 @@ func (o *outcome) write(to io.Writer) error {
 	line("| result | |\n| --- | ---: |")
 	line("| faults injected | %d |", len(o.incidents))
 	line("| points acknowledged | %d |", t.points)
-	line("| of these committed before the answer (201) | %d |", t.directPoints)
-	line("| acknowledged points missing | %d |", c.missing)
-	line("| points stored twice | %d |", c.twice)
-	line("| rows that no client sent | %d |", c.invented.total)
-	line("| rows of points that were sent and never acknowledged | %d |", c.unacknowledged)
+	line("| of these committed before the response (201) | %d |", t.directPoints)
+	line("| acknowledged points missing | %d |", c.Missing)
+	line("| duplicate points | %d |", c.Duplicates)
+	line("| rows that no client sent | %d |", c.unexpected.total)
+	line("| rows of points that were sent and never acknowledged | %d |", c.Unacknowledged)
 	line("| requests acknowledged | %d |", t.requests)
-	line("| clients left without an acknowledgement | %d |", t.unanswered)
-	line("| longest time without any acknowledgement, ended at %s | %s |", milliseconds(t.silenceEnded), milliseconds(t.longestSilence))
+	line("| clients left without an acknowledgement | %d |", t.unacknowledgedRequests)
+	line("| longest gap between acknowledgements, ended at %s | %s |", milliseconds(t.ackGapEnded), milliseconds(t.longestAckGap))
 	line("| from acknowledgement to row, median (seen each %s) | %s |", pollInterval, milliseconds(t.medianWait))
 	line("| from acknowledgement to row, 99th percentile | %s |", milliseconds(t.p99Wait))
 	line("| from acknowledgement to row, longest: lane %s, acknowledged at %s | %s |",
 		makeStreams()[t.slowest.stream].lane, milliseconds(t.slowestAt), milliseconds(t.maxWait))
-	all, unexplained := o.slowAnswers()
-	line("| answers over %s | %d |", slowAnswer, all)
+	all, unexplained := o.slowResponses()
+	line("| responses over %s | %d |", slowResponse, all)
 	line("| of these without a fault at that API or on the way to it | %d |", unexplained)
 	settled := milliseconds(o.settled)
 	if !o.isSettled {
@@ -151,13 +151,13 @@ func (o *outcome) write(to io.Writer) error {
 	line("| rejected points, archived tasks | %d, %d |", c.rejected, c.archived)
 	line("| tasks left in the queues, their points stored | %d |\n", c.leftTasks)
 
-	line("| answer | count |\n| --- | ---: |")
-	for _, status := range slices.Sorted(maps.Keys(o.answers.byStatus)) {
+	line("| response | count |\n| --- | ---: |")
+	for _, status := range slices.Sorted(maps.Keys(o.responses.byStatus)) {
 		name := fmt.Sprint(status)
 		if status == 0 {
 			name = "none: broken or timed out"
 		}
-		line("| %s | %d |", name, o.answers.byStatus[status])
+		line("| %s | %d |", name, o.responses.byStatus[status])
 	}
 	line("")
 	o.writeFaults(line)
@@ -170,7 +170,7 @@ func (o *outcome) write(to io.Writer) error {
 
 // writeFaults writes how many faults of each kind struck whom.
 func (o *outcome) writeFaults(line func(string, ...any)) {
-	targets := []string{"api", "worker", redisName, postgresName, "link"}
+	targets := []string{"api", "worker", redisName, postgresName, "proxy"}
 	counts := make(map[kind]map[string]int)
 	totals := make(map[string]int)
 	lasted := make(map[kind]time.Duration)
@@ -181,7 +181,7 @@ func (o *outcome) writeFaults(line func(string, ...any)) {
 		target := targetClass(i.Target)
 		counts[i.Kind][target]++
 		totals[target]++
-		lasted[i.Kind] += i.ended - i.begun
+		lasted[i.Kind] += i.ended - i.start
 	}
 	line("| fault | %s | all | together |\n| --- |%s ---: | ---: |", strings.Join(targets, " | "), strings.Repeat(" ---: |", len(targets)))
 	for _, k := range slices.Sorted(maps.Keys(counts)) {
@@ -203,7 +203,7 @@ func (o *outcome) writeFaults(line func(string, ...any)) {
 func targetClass(target string) string {
 	switch {
 	case strings.Contains(target, " to "):
-		return "link"
+		return "proxy"
 	case slices.Contains(apiNames, target):
 		return "api"
 	case slices.Contains(workerNames, target):

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"tracklane/internal/clock"
 )
 
 // options say how long a run is and what happens in it.
@@ -41,24 +43,24 @@ const (
 type outcome struct {
 	options    options
 	machine    machine
-	begun      time.Time
+	start      time.Time
 	traffic    time.Duration // from the first request to the last
 	settled    time.Duration // from the last acknowledgement until all was stored
 	isSettled  bool
 	incidents  []incident
 	totals     totals
-	answers    *answers
+	responses  *responses
 	comparison comparison
-	folder     string // kept when something was wrong
+	dir        string // kept when something was wrong
 }
 
 // run does a whole run. The error says that it could not be carried out; what
-// it found wrong with tracklane is in the outcome. The run's folder is kept in
+// it found wrong with tracklane is in the outcome. The run's directory is kept in
 // both cases, and removed else.
 func run(ctx context.Context, o options) (found outcome, err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	s, err := openStage(ctx, o.appendSync, fail)
+	s, err := openTestbed(ctx, o.appendSync, fail)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -68,17 +70,17 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 		}
 		err = errors.Join(err, s.close())
 		if err != nil {
-			err = fmt.Errorf("%w; see %s", err, s.folder)
+			err = fmt.Errorf("%w; see %s", err, s.dir)
 		} else if len(found.violations()) == 0 {
-			err = os.RemoveAll(s.folder)
+			err = os.RemoveAll(s.dir)
 		}
 	}()
-	found = outcome{options: o, machine: thisMachine(s), folder: s.folder}
+	found = outcome{options: o, machine: thisMachine(s), dir: s.dir}
 
-	ledger := newLedger(makeStreams(), time.Now())
-	found.begun, found.answers = ledger.begun, &answers{byStatus: make(map[int]int)}
-	injector := &injector{stage: s, begun: ledger.begun}
-	verifier := newVerifier(s.database, ledger)
+	history := newHistory(makeStreams(), time.Now())
+	found.start, found.responses = history.start, &responses{byStatus: make(map[int]int)}
+	nemesis := &nemesis{testbed: s, start: history.start}
+	dbChecker := newDBChecker(s.database, history)
 
 	var clients, background sync.WaitGroup
 	sending, stopSending := context.WithCancel(ctx)
@@ -89,31 +91,31 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 	defer clients.Wait()
 	defer func() { stopSending(); giveUp() }()
 
-	for _, stream := range ledger.streams {
+	for _, stream := range history.streams {
 		clients.Go(func() {
 			defer reportPanic(fail)
-			newClient(stream, ledger, found.answers, s.apis()).run(finishing, sending)
+			newClient(stream, history, found.responses, s.apis()).run(finishing, sending)
 		})
 	}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	background.Go(func() {
 		defer reportPanic(fail)
-		found.isSettled = verifier.watch(watching, stopped)
+		found.isSettled = dbChecker.watch(watching, stopped)
 		stopWatching()
 	})
-	background.Go(func() { reportProgress(watching, o.progress, ledger, injector) })
+	background.Go(func() { reportProgress(watching, o.progress, history, nemesis) })
 
-	injector.run(ctx, makePlan(o.seed, o.duration), fail)
-	sleep(ctx, time.Until(ledger.begun.Add(o.duration)))
+	nemesis.run(ctx, makePlan(o.seed, o.duration), fail)
+	clock.Sleep(ctx, time.Until(history.start.Add(o.duration)))
 	stopSending()
 	timer := time.AfterFunc(finishTimeout, giveUp)
 	defer timer.Stop()
 	clients.Wait()
 	last := time.Now()
-	ledger.finish(last)
-	found.traffic = last.Sub(ledger.begun)
-	found.incidents = injector.all()
+	history.finish(last)
+	found.traffic = last.Sub(history.start)
+	found.incidents = nemesis.all()
 
 	close(stopped)
 	limit := time.AfterFunc(settleTimeout, stopWatching)
@@ -123,22 +125,22 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 	if ctx.Err() != nil {
 		return found, fmt.Errorf("the run ended early: %w", context.Cause(ctx))
 	}
-	if found.comparison, err = verifier.compare(ctx); err != nil {
+	if found.comparison, err = dbChecker.compare(ctx); err != nil {
 		return found, err
 	}
-	found.totals = ledger.totals()
+	found.totals = history.totals()
 	return found, found.comparison.countTasks(s.queues)
 }
 
 // reportProgress writes a line now and then until ctx ends.
-func reportProgress(ctx context.Context, to io.Writer, l *ledger, i *injector) {
-	for sleep(ctx, progressInterval) {
+func reportProgress(ctx context.Context, to io.Writer, l *history, i *nemesis) {
+	for clock.Sleep(ctx, progressInterval) {
 		t := l.totals()
-		now := time.Since(l.begun)
+		now := time.Since(l.start)
 		all := i.all()
-		fmt.Fprintf(to, "%s: %d points acknowledged, %d requests not seen yet, longest wait %s, longest silence %s, %d faults\n",
+		fmt.Fprintf(to, "%s: %d points acknowledged, %d requests not seen yet, longest wait %s, longest gap %s, %d faults\n",
 			now.Round(time.Second), t.points, l.unseenCount(), t.maxWait.Round(time.Millisecond),
-			t.longestSilence.Round(time.Millisecond), len(all))
+			t.longestAckGap.Round(time.Millisecond), len(all))
 		for _, incident := range during(all, now, now) {
 			fmt.Fprintf(to, "    %s\n", incident)
 		}

@@ -5,7 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"tracklane/internal/lane"
+	"tracklane/internal/body"
+	"tracklane/internal/checker"
 )
 
 // flymasterSecret is what the Flymaster devices of the traffic sign with.
@@ -77,11 +78,6 @@ func (s stream) place(number int) (flight, first int) {
 	return number / s.requests, number % s.requests * s.points
 }
 
-// numberAt is the request that the point at a place of a flight came with.
-func (s stream) numberAt(flight, place int) int {
-	return flight*s.requests + place/s.points
-}
-
 // identity is a flight's id as its table holds it, in text.
 func (s stream) identity(flight int) string {
 	switch s.lane {
@@ -94,50 +90,27 @@ func (s stream) identity(flight int) string {
 	}
 }
 
-// body returns a request as it is posted, and its content type.
-func (s stream) body(number int) (body []byte, contentType string) {
-	flight, first := s.place(number)
-	identity := s.identity(flight)
-	switch s.lane {
-	case "flymaster":
-		b := []byte(identity + "," + lane.FlymasterKey(identity, flymasterSecret) + "\r\n")
-		for place := first; place < first+s.points; place++ {
-			p := s.point(flight, place)
-			b = strconv.AppendInt(b, p.at.Unix()+5, 10)
-			b = append(b, ", "...)
-			b = strconv.AppendInt(b, p.at.Unix(), 10)
-			for _, value := range []float64{p.lat, p.lon, p.altitude, 11.5, 270} {
-				b = append(b, ", "...)
-				b = strconv.AppendFloat(b, value, 'g', -1, 64)
-			}
-			b = append(b, "\r\n"...)
-		}
-		return append(b, "EOF\r\n"...), "text/plain"
-	case "scoring":
-		return s.json(`{"flight_uuid":"`+identity+`","tracks":[`, "date_time", "gps_alt", flight, first), "application/json"
-	default:
-		return s.json(`{"flight_id":"`+identity+`","device_id":"chaos","track_points":[`,
-			"datetime", "elevation", flight, first), "application/json"
+// placeOf returns the place in a flight of the point that a row holds; ok is
+// false if the flight has none such.
+func (s stream) placeOf(flight int, row checker.Row) (place int, ok bool) {
+	place = int(row.Time.Sub(firstFix()) / time.Second)
+	if place < 0 || place >= s.requests*s.points {
+		return 0, false
 	}
+	sent := s.point(flight, place)
+	return place, sent.at.Equal(row.Time) && sent.lat == row.Lat && sent.lon == row.Lon &&
+		row.Altitude != nil && *row.Altitude == sent.altitude
 }
 
-func (s stream) json(head, timeMember, altitudeMember string, flight, first int) []byte {
-	b := make([]byte, 0, len(head)+s.points*130)
-	b = append(b, head...)
-	for place := first; place < first+s.points; place++ {
-		p := s.point(flight, place)
-		if place > first {
-			b = append(b, ',')
-		}
-		b = append(b, `{"`+timeMember+`":"`...)
-		b = p.at.AppendFormat(b, time.RFC3339)
-		b = append(b, `","lat":`...)
-		b = strconv.AppendFloat(b, p.lat, 'g', -1, 64)
-		b = append(b, `,"lon":`...)
-		b = strconv.AppendFloat(b, p.lon, 'g', -1, 64)
-		b = append(b, `,"`+altitudeMember+`":`...)
-		b = strconv.AppendFloat(b, p.altitude, 'g', -1, 64)
-		b = append(b, '}')
+// body returns a request as it is posted, and its content type.
+func (s stream) body(number int) (text []byte, contentType string) {
+	flight, first := s.place(number)
+	points := make([]body.Point, s.points)
+	for i := range points {
+		p := s.point(flight, first+i)
+		points[i] = body.Point{Time: p.at, SentAt: p.at.Add(5 * time.Second), Lat: p.lat, Lon: p.lon, Altitude: p.altitude}
 	}
-	return append(b, "]}"...)
+	format := body.Of(s.lane)
+	text = format.AppendHead(nil, []byte(s.identity(flight)), flymasterSecret)
+	return format.AppendTail(text, body.Sender{DeviceID: "chaos"}, points), format.ContentType
 }

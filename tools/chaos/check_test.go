@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/checker"
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
 	"tracklane/migrations"
@@ -23,10 +24,10 @@ func TestMain(m *testing.M) {
 	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }
 
-// storedTraffic returns a verifier of the traffic's first three requests of
+// storedTraffic returns a dbChecker of the traffic's first three requests of
 // each stream: two acknowledged, and one that was sent and not answered. All of
 // them are stored.
-func storedTraffic(t *testing.T) *verifier {
+func storedTraffic(t *testing.T) *dbChecker {
 	t.Helper()
 	url := servers.Database(t)
 	require.NoError(t, migrations.Up(t.Context(), url, nil, slog.New(slog.DiscardHandler)))
@@ -41,7 +42,7 @@ func storedTraffic(t *testing.T) *verifier {
 	}
 	const maxPoints = 1000
 	writer := store.NewWriter(pool, all, maxPoints, nil)
-	l := newLedger(makeStreams(), time.Now())
+	l := newHistory(makeStreams(), time.Now())
 	for i, s := range l.streams {
 		for number := range 3 {
 			require.Equal(t, number, l.next(i))
@@ -57,13 +58,13 @@ func storedTraffic(t *testing.T) *verifier {
 			require.NoError(t, err)
 		}
 	}
-	return newVerifier(pool, l)
+	return newDBChecker(pool, l)
 }
 
-func TestEveryStoredPointIsFound(t *testing.T) {
+func TestDBChecker_FindsEveryStoredPoint(t *testing.T) {
 	v := storedTraffic(t)
 	points := 0
-	for _, s := range v.ledger.streams {
+	for _, s := range v.history.streams {
 		points += s.points
 	}
 	finished := make(chan struct{})
@@ -74,15 +75,15 @@ func TestEveryStoredPointIsFound(t *testing.T) {
 
 	found, err := v.compare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, comparison{stored: 2 * points, unacknowledged: points}, found)
+	assert.Equal(t, comparison{Result: checker.Result{Stored: int64(2 * points), Unacknowledged: int64(points)}}, found)
 }
 
-func TestComparisonFindsWhatIsWrong(t *testing.T) {
+func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct {
 		damage  string
 		missing int
-		// invented is how many rows no client sent.
-		invented int
+		// unexpected is how many rows no client sent.
+		unexpected int
 	}{
 		"an acknowledged point is missing": {
 			damage: `DELETE FROM live_track_points WHERE flight_id = 'live-0-0' AND datetime = '2026-01-01 08:00:01Z'`, missing: 1,
@@ -95,19 +96,19 @@ func TestComparisonFindsWhatIsWrong(t *testing.T) {
 		},
 		"a point has moved": {
 			damage:  `UPDATE live_track_points SET lat = lat + 1e-13 WHERE flight_id = 'live-0-0' AND datetime = '2026-01-01 08:00:00Z'`,
-			missing: 1, invented: 1,
+			missing: 1, unexpected: 1,
 		},
 		"a value beside the key has changed": {
 			damage:  `UPDATE flymaster SET gps_alt = NULL WHERE date_time = '2026-01-01 08:00:00Z' AND device_id = 26000000000`,
-			missing: 1, invented: 1,
+			missing: 1, unexpected: 1,
 		},
 		"a point is there that was never sent": {
 			damage: `INSERT INTO live_track_points (flight_id, datetime, lat, lon, received_at)
-				VALUES ('live-0-0', '2026-01-01 08:00:03Z', 1, 2, now())`, invented: 1,
+				VALUES ('live-0-0', '2026-01-01 08:00:03Z', 1, 2, now())`, unexpected: 1,
 		},
 		"a flight is there that was never sent": {
 			damage: `INSERT INTO scoring_tracks (flight_uuid, date_time, lat, lon, received_at)
-				VALUES ('c4a05000-0016-4000-8000-000000000099', '2026-01-01 08:00:00Z', 1, 2, now())`, invented: 1,
+				VALUES ('c4a05000-0016-4000-8000-000000000099', '2026-01-01 08:00:00Z', 1, 2, now())`, unexpected: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -117,8 +118,8 @@ func TestComparisonFindsWhatIsWrong(t *testing.T) {
 			require.Positive(t, tag.RowsAffected())
 			found, err := v.compare(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, c.missing, found.missing)
-			assert.Equal(t, c.invented, found.invented.total)
+			assert.EqualValues(t, c.missing, found.Missing)
+			assert.Equal(t, c.unexpected, found.unexpected.total)
 			if c.missing > 0 {
 				assert.Len(t, found.losses, 1)
 			}
@@ -126,7 +127,7 @@ func TestComparisonFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestPointsStoredTwiceAreCounted(t *testing.T) {
+func TestDBChecker_CountsDuplicates(t *testing.T) {
 	v := storedTraffic(t)
 	_, err := v.database.Exec(t.Context(), `
 		ALTER TABLE live_track_points DROP CONSTRAINT live_track_points_pkey;
@@ -134,5 +135,5 @@ func TestPointsStoredTwiceAreCounted(t *testing.T) {
 	require.NoError(t, err)
 	found, err := v.compare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, 3, found.twice)
+	assert.EqualValues(t, 3, found.Duplicates)
 }

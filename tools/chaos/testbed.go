@@ -19,11 +19,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
+	"tracklane/internal/clock"
 	"tracklane/internal/devservers"
 )
 
-// victim is a process that can be made to suffer.
-type victim interface {
+// target is a process that can be made to suffer.
+type target interface {
 	Kill() error
 	Stop(context.Context) error
 	Pause() error
@@ -31,14 +32,14 @@ type victim interface {
 	Restart(context.Context) error
 }
 
-// stage is the whole system: the two servers, four processes of tracklane, and
-// a link for each pair that talks. The harness itself goes past the links.
-type stage struct {
-	folder    string
+// testbed is the whole system: the two servers, four processes of tracklane, and
+// a proxy for each pair that talks. The harness itself goes past the proxies.
+type testbed struct {
+	dir       string
 	postgres  *devservers.Postgres
 	redis     *devservers.Redis
-	processes map[string]*process
-	links     map[string]*link
+	processes map[string]*tracklane
+	proxies   map[string]*proxy
 
 	database *pgxpool.Pool
 	queues   *redis.Client
@@ -52,84 +53,84 @@ const (
 // errNoRedis says that a run cannot be carried out on this machine.
 var errNoRedis = errors.New("there is no redis-server on PATH: install one, the embedded one cannot crash")
 
-// openStage builds tracklane and starts everything in a new folder. died is
+// openTestbed builds tracklane and starts everything in a new directory. died is
 // called when a process of tracklane ends though nobody ended it. What was
-// started is stopped again when openStage returns an error.
-func openStage(ctx context.Context, appendSync string, died func(error)) (opened *stage, err error) {
+// started is stopped again when openTestbed returns an error.
+func openTestbed(ctx context.Context, appendSync string, died func(error)) (opened *testbed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	folder, err := os.MkdirTemp("", "chaos-")
+	dir, err := os.MkdirTemp("", "chaos-")
 	if err != nil {
-		return nil, fmt.Errorf("make a folder for the run: %w", err)
+		return nil, fmt.Errorf("make a directory for the run: %w", err)
 	}
-	s := &stage{folder: folder, processes: make(map[string]*process), links: make(map[string]*link)}
+	tb := &testbed{dir: dir, processes: make(map[string]*tracklane), proxies: make(map[string]*proxy)}
 	defer func() {
 		if err != nil {
-			s.close()
-			err = fmt.Errorf("%w; see %s", err, folder)
+			tb.close()
+			err = fmt.Errorf("%w; see %s", err, dir)
 		}
 	}()
-	// PostgreSQL runs as another user when the harness is root's.
-	if err := os.Chmod(folder, 0o755); err != nil {
+	// PostgreSQL runs as another user when the harness is root'tb.
+	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	binary := filepath.Join(folder, "system-under-test")
+	binary := filepath.Join(dir, "system-under-test")
 	if output, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "tracklane/cmd/tracklane").CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build tracklane: %w: %s", err, output)
 	}
-	s.postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{
-		Dir: filepath.Join(folder, "postgresql"), Durable: true,
+	tb.postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{
+		Dir: filepath.Join(dir, "postgresql"), Durable: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{
-		Dir: filepath.Join(folder, "redis"), Arguments: []string{"--appendfsync", appendSync},
+	tb.redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{
+		Dir: filepath.Join(dir, "redis"), Arguments: []string{"--appendfsync", appendSync},
 	})
 	if err != nil {
 		return nil, err
 	}
-	if s.redis.InMemory() {
+	if tb.redis.InMemory() {
 		return nil, errNoRedis
 	}
-	if err := s.connect(ctx); err != nil {
+	if err := tb.connect(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.prepareDatabase(ctx, binary); err != nil {
+	if err := tb.prepareDatabase(ctx, binary); err != nil {
 		return nil, err
 	}
-	return s, s.startProcesses(ctx, binary, died)
+	return tb, tb.startProcesses(ctx, binary, died)
 }
 
 // connect opens the harness's own connections.
-func (s *stage) connect(ctx context.Context) error {
-	config, err := pgxpool.ParseConfig(s.postgres.DSN())
+func (tb *testbed) connect(ctx context.Context) error {
+	config, err := pgxpool.ParseConfig(tb.postgres.DSN())
 	if err != nil {
 		return fmt.Errorf("read the database's URL: %w", err)
 	}
 	config.MaxConns = 4
 	config.ConnConfig.ConnectTimeout = 2 * time.Second
 	config.ConnConfig.RuntimeParams["application_name"] = harnessName
-	if s.database, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+	if tb.database, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	options, err := redis.ParseURL(s.redis.URL())
+	options, err := redis.ParseURL(tb.redis.URL())
 	if err != nil {
 		return fmt.Errorf("read the URL of Redis: %w", err)
 	}
 	options.MaxRetries, options.DialerRetries = -1, 1
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = time.Second, time.Second, time.Second
-	s.queues = redis.NewClient(options)
+	tb.queues = redis.NewClient(options)
 	return nil
 }
 
-func (s *stage) startProcesses(ctx context.Context, binary string, died func(error)) error {
+func (tb *testbed) startProcesses(ctx context.Context, binary string, died func(error)) error {
 	for _, name := range slices.Concat(apiNames, workerNames) {
-		database, err := s.throughLink(linkName(name, postgresName), s.postgres.DSN())
+		database, err := tb.throughProxy(proxyName(name, postgresName), tb.postgres.DSN())
 		if err != nil {
 			return err
 		}
-		queues, err := s.throughLink(linkName(name, redisName), s.redis.URL())
+		queues, err := tb.throughProxy(proxyName(name, redisName), tb.redis.URL())
 		if err != nil {
 			return err
 		}
@@ -139,9 +140,9 @@ func (s *stage) startProcesses(ctx context.Context, binary string, died func(err
 		}
 		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		command, _, _ := strings.Cut(name, "-")
-		s.processes[name] = &process{
+		tb.processes[name] = &tracklane{
 			binary: binary, command: command, died: died,
-			logFile: filepath.Join(s.folder, name+".log"),
+			logFile: filepath.Join(tb.dir, name+".log"),
 			environment: []string{
 				"HTTP_ADDR=" + address, "DATABASE_URL=" + database, "REDIS_URL=" + queues,
 				"FLYMASTER_SECRET=" + flymasterSecret, "LOG_FORMAT=text",
@@ -149,11 +150,11 @@ func (s *stage) startProcesses(ctx context.Context, binary string, died func(err
 			},
 		}
 		if slices.Contains(apiNames, name) {
-			if err := s.addLink(linkName(clientsName, name), address); err != nil {
+			if err := tb.addProxy(proxyName(clientsName, name), address); err != nil {
 				return err
 			}
 		}
-		if err := s.processes[name].Restart(ctx); err != nil {
+		if err := tb.processes[name].Restart(ctx); err != nil {
 			return err
 		}
 		if err := listens(ctx, address); err != nil {
@@ -163,26 +164,26 @@ func (s *stage) startProcesses(ctx context.Context, binary string, died func(err
 	return nil
 }
 
-// throughLink opens a link to the server of a URL and returns that URL with the
-// link's address in it.
-func (s *stage) throughLink(name, serverURL string) (string, error) {
+// throughProxy opens a proxy to the server of a URL and returns that URL with the
+// proxy's address in it.
+func (tb *testbed) throughProxy(name, serverURL string) (string, error) {
 	u, err := url.Parse(serverURL)
 	if err != nil {
 		return "", fmt.Errorf("read a server's URL: %w", err)
 	}
-	if err := s.addLink(name, u.Host); err != nil {
+	if err := tb.addProxy(name, u.Host); err != nil {
 		return "", err
 	}
-	u.Host = s.links[name].address()
+	u.Host = tb.proxies[name].address()
 	return u.String(), nil
 }
 
-func (s *stage) addLink(name, server string) error {
-	l, err := openLink(server)
+func (tb *testbed) addProxy(name, server string) error {
+	l, err := openProxy(server)
 	if err != nil {
 		return err
 	}
-	s.links[name] = l
+	tb.proxies[name] = l
 	return nil
 }
 
@@ -193,58 +194,58 @@ func listens(ctx context.Context, address string) error {
 		if err == nil {
 			return connection.Close()
 		}
-		if !sleep(ctx, 50*time.Millisecond) {
+		if !clock.Sleep(ctx, 50*time.Millisecond) {
 			return err
 		}
 	}
 }
 
-// victim returns a server or a process by its name.
-func (s *stage) victim(name string) victim {
+// target returns a server or a process by its name.
+func (tb *testbed) target(name string) target {
 	switch name {
 	case postgresName:
-		return s.postgres
+		return tb.postgres
 	case redisName:
-		return s.redis
+		return tb.redis
 	}
-	return s.processes[name]
+	return tb.processes[name]
 }
 
 // apis lists the ways into the system.
-func (s *stage) apis() []api {
+func (tb *testbed) apis() []api {
 	var apis []api
 	for _, name := range apiNames {
-		apis = append(apis, api{name, "http://" + s.links[linkName(clientsName, name)].address()})
+		apis = append(apis, api{name, "http://" + tb.proxies[proxyName(clientsName, name)].address()})
 	}
 	return apis
 }
 
-// close stops everything. The folder stays.
-func (s *stage) close() error {
+// close stops everything. The directory stays.
+func (tb *testbed) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
 	var failures []error
-	for _, name := range slices.Sorted(maps.Keys(s.processes)) {
-		if p := s.processes[name]; p.running != nil {
+	for _, name := range slices.Sorted(maps.Keys(tb.processes)) {
+		if p := tb.processes[name]; p.Process != nil {
 			failures = append(failures, p.Kill())
 		}
 	}
-	for _, l := range s.links {
+	for _, l := range tb.proxies {
 		l.close()
 	}
-	if s.database != nil {
-		s.database.Close()
+	if tb.database != nil {
+		tb.database.Close()
 	}
-	if s.queues != nil {
-		failures = append(failures, s.queues.Close())
+	if tb.queues != nil {
+		failures = append(failures, tb.queues.Close())
 	}
 	var servers sync.WaitGroup
 	var stopped [2]error
-	if s.redis != nil {
-		servers.Go(func() { stopped[0] = s.redis.Stop(ctx) })
+	if tb.redis != nil {
+		servers.Go(func() { stopped[0] = tb.redis.Stop(ctx) })
 	}
-	if s.postgres != nil {
-		servers.Go(func() { stopped[1] = s.postgres.Stop(ctx) })
+	if tb.postgres != nil {
+		servers.Go(func() { stopped[1] = tb.postgres.Stop(ctx) })
 	}
 	servers.Wait()
 	return errors.Join(append(failures, stopped[:]...)...)
