@@ -17,37 +17,37 @@ type backlog struct {
 // writer alone had to write in all.
 func measureBacklog(ctx context.Context, s *system, points, waiting int) (b backlog, err error) {
 	w := uploads()
-	if err := s.empty(ctx); err != nil {
+	if err := s.reset(ctx); err != nil {
 		return b, err
 	}
 	// By default the queue ends at 5,000,000 points.
 	limit := fmt.Sprintf("MAX_WAITING_POINTS=%d", 2*waiting)
-	if err := s.with(ctx, "api", func(ctx context.Context, p *process) error {
+	if err := s.runServer(ctx, "api", func(ctx context.Context, p *server) error {
 		for queued := 0; queued < waiting; queued += points {
-			taken, err := s.enqueue(ctx, p, w, points, saturation)
+			report, err := s.enqueue(ctx, p, w, points, saturation)
 			if err != nil {
 				return err
 			}
-			b.takenLast = taken
+			b.takenLast = report.PointsPerSecond()
 			if queued == 0 {
 				b.takenFirst = b.takenLast
 			}
 		}
-		b.api = memoryFigure(p.command.Process.Pid, "status", "VmHWM:")
+		b.api = processMemory(p.PID(), "status", "VmHWM:")
 		return nil
 	}, limit); err != nil {
 		return b, err
 	}
-	if err := s.with(ctx, "worker", func(ctx context.Context, p *process) error {
+	if err := s.runServer(ctx, "worker", func(ctx context.Context, p *server) error {
 		commits, err := s.waitForRows(ctx, w.table, points)
 		if err != nil {
 			return err
 		}
-		b.drained = pace(commits, points)
-		b.worker = memoryFigure(p.command.Process.Pid, "status", "VmHWM:")
+		b.drained = rate(commits, points)
+		b.worker = processMemory(p.PID(), "status", "VmHWM:")
 		return nil
 	}, limit); err != nil {
 		return b, err
 	}
-	return b, s.empty(ctx)
+	return b, s.reset(ctx)
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"tracklane/internal/clock"
 )
 
 // commit is a transaction that wrote rows into a table.
@@ -36,9 +38,9 @@ func (s *system) commits(ctx context.Context, table string) ([]commit, error) {
 	return found, nil
 }
 
-// pace is how many rows a second were committed after the first commit, until
+// rate is how many rows a second were committed after the first commit, until
 // there were so many rows.
-func pace(commits []commit, rows int) float64 {
+func rate(commits []commit, rows int) float64 {
 	written := 0
 	for _, c := range commits[1:] {
 		written += c.Rows
@@ -58,27 +60,8 @@ func (s *system) waitForRows(ctx context.Context, table string, rows int) ([]com
 		if err == nil && stored >= rows {
 			return s.commits(ctx, table)
 		}
-		if !sleep(waiting, countInterval) {
+		if !clock.Sleep(waiting, countInterval) {
 			return nil, fmt.Errorf("%s holds %d of %d rows: %w", table, stored, rows, errors.Join(context.Cause(waiting), err))
 		}
 	}
-}
-
-// verify fails unless the table holds the points of a load, and each once. The
-// load flies each flight with a point every second, from its first on; so a
-// table in which every flight has each of its seconds once, and that has as
-// many rows as points were sent, misses none and has none twice.
-func (s *system) verify(ctx context.Context, table string, points int) error {
-	var stored, broken int
-	err := s.pool.QueryRow(ctx, `SELECT coalesce(sum(points), 0), count(*) FILTER (WHERE points <> times OR points <> seconds)
-		FROM (SELECT count(*) AS points, count(DISTINCT datetime) AS times,
-			extract(epoch FROM max(datetime) - min(datetime)) + 1 AS seconds
-			FROM `+pgx.Identifier{table}.Sanitize()+` GROUP BY flight_id) AS flight`).Scan(&stored, &broken)
-	if err != nil {
-		return fmt.Errorf("verify %s: %w", table, err)
-	}
-	if stored != points || broken > 0 {
-		return fmt.Errorf("verify %s: %d points of %d are there, and %d flights miss some or have some twice", table, stored, points, broken)
-	}
-	return nil
 }

@@ -6,7 +6,7 @@
 //	go run ./tools/bench --telegraf    which it builds first
 //
 // Everything runs in one go, the competitors in turn, so that the ratios hold
-// on a noisy machine even where the figures do not. Medians of the repeats are
+// on a noisy machine even where the values do not. Medians of the repeats are
 // reported.
 package main
 
@@ -99,16 +99,16 @@ func measureRepeat(ctx context.Context, s *system, repeat int, results *report) 
 		return fmt.Errorf("the writer alone: %w", err)
 	}
 	results.writer = append(results.writer, alone)
-	for i, answering := range answeringCases() {
-		progress("repeat %d of %d: answering, %s", repeat+1, o.repeats, answering)
-		measured, err := measureAnswering(ctx, s, answering)
+	for i, latencyCase := range latencyCases() {
+		progress("repeat %d of %d: latency, %s", repeat+1, o.repeats, latencyCase)
+		measured, err := measureLatency(ctx, s, latencyCase)
 		if err != nil {
-			return fmt.Errorf("answering, %s: %w", answering, err)
+			return fmt.Errorf("latency, %s: %w", latencyCase, err)
 		}
 		if repeat == 0 {
-			results.answers = append(results.answers, nil)
+			results.latency = append(results.latency, nil)
 		}
-		results.answers[i] = append(results.answers[i], measured)
+		results.latency[i] = append(results.latency[i], measured)
 	}
 	return nil
 }

@@ -3,7 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
+
+	"tracklane/internal/redisinfo"
 )
 
 // memory is what waiting points cost, in bytes.
@@ -18,29 +19,29 @@ type memory struct {
 }
 
 const (
-	waitingPoints = 1_000_000
-	storedPoints  = 200_000 // for the memory of a point in Redis
-	lonelyPoints  = 20_000  // each of which waits for the one before
+	waitingPoints    = 1_000_000
+	storedPoints     = 200_000 // for the memory of a point in Redis
+	sequentialPoints = 20_000  // each of which waits for the one before
 )
 
 func measureMemory(ctx context.Context, s *system) (m memory, err error) {
 	for _, measured := range []struct {
-		figure              *float64
+		value               *float64
 		w                   workload
 		points, connections int
 	}{
 		{&m.uploads, uploads(), storedPoints, saturation},
 		{&m.many, singlePoints(), storedPoints, saturation},
-		{&m.one, singlePoints(), lonelyPoints, 1},
+		{&m.one, singlePoints(), sequentialPoints, 1},
 	} {
-		if err := s.empty(ctx); err != nil {
+		if err := s.reset(ctx); err != nil {
 			return m, err
 		}
 		before, err := s.redisMemory(ctx)
 		if err != nil {
 			return m, err
 		}
-		if err := s.fill(ctx, measured.w, measured.points, measured.connections); err != nil {
+		if _, err := s.enqueueBacklog(ctx, measured.w, measured.points, measured.connections); err != nil {
 			return m, err
 		}
 		// The API is gone, and so are the buffers of its connections.
@@ -48,7 +49,7 @@ func measureMemory(ctx context.Context, s *system) (m memory, err error) {
 		if err != nil {
 			return m, err
 		}
-		*measured.figure = float64(after-before) / float64(measured.points)
+		*measured.value = float64(after-before) / float64(measured.points)
 	}
 	m.api, m.serve, err = s.measureResident(ctx)
 	return m, err
@@ -56,19 +57,19 @@ func measureMemory(ctx context.Context, s *system) (m memory, err error) {
 
 func (s *system) measureResident(ctx context.Context) (api, serve int64, err error) {
 	w := uploads()
-	if err := s.empty(ctx); err != nil {
+	if err := s.reset(ctx); err != nil {
 		return 0, 0, err
 	}
-	if err := s.with(ctx, "api", func(ctx context.Context, p *process) error {
+	if err := s.runServer(ctx, "api", func(ctx context.Context, p *server) error {
 		_, err := s.enqueue(ctx, p, w, waitingPoints, saturation)
-		api = memoryFigure(p.command.Process.Pid, "status", "VmHWM:")
+		api = processMemory(p.PID(), "status", "VmHWM:")
 		return err
 	}); err != nil {
 		return 0, 0, err
 	}
-	err = s.with(ctx, "serve", func(ctx context.Context, p *process) error {
+	err = s.runServer(ctx, "serve", func(ctx context.Context, p *server) error {
 		_, err := s.waitForRows(ctx, w.table, waitingPoints)
-		serve = memoryFigure(p.command.Process.Pid, "status", "VmHWM:")
+		serve = processMemory(p.PID(), "status", "VmHWM:")
 		return err
 	})
 	return api, serve, err
@@ -80,9 +81,5 @@ func (s *system) redisMemory(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("ask Redis for its memory: %w", err)
 	}
-	used, err := strconv.ParseInt(member(text, "used_memory:", "\r\n"), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read Redis's memory: %w", err)
-	}
-	return used, nil
+	return redisinfo.Parse(text).Int("used_memory")
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"tracklane/internal/clock"
 )
 
 const (
@@ -20,18 +22,18 @@ const (
 
 // probe posts a point of a flight of its own every probeInterval, looks for
 // all that it has posted until they are there, and returns the 99th percentile
-// of how long that took from the answer on.
-func (s *system) probe(ctx context.Context, p *process, duration time.Duration) (time.Duration, error) {
+// of how long that took from the response on.
+func (s *system) probe(ctx context.Context, p *server, duration time.Duration) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, duration+probeTimeout)
 	defer cancel()
-	begun := time.Now()
+	start := time.Now()
 	answered := make(map[string]time.Time) // flights that are not seen yet
 	var took []time.Duration
 	for posted := 0; ; {
-		due := begun.Add(time.Duration(posted) * probeInterval)
-		switch ending := due.Sub(begun) >= duration; {
+		due := start.Add(time.Duration(posted) * probeInterval)
+		switch ending := due.Sub(start) >= duration; {
 		case !ending && !time.Now().Before(due):
-			flight := fmt.Sprintf("probe-%d-%06d", begun.UnixNano(), posted)
+			flight := fmt.Sprintf("probe-%d-%06d", start.UnixNano(), posted)
 			if err := p.postPoint(ctx, flight); err != nil {
 				return 0, err
 			}
@@ -49,13 +51,13 @@ func (s *system) probe(ctx context.Context, p *process, duration time.Duration) 
 			took = append(took, time.Since(answered[flight]))
 			delete(answered, flight)
 		}
-		if !sleep(ctx, probeLook) {
+		if !clock.Sleep(ctx, probeLook) {
 			return 0, fmt.Errorf("%d probes were not seen: %w", len(answered), context.Cause(ctx))
 		}
 	}
 }
 
-func (p *process) postPoint(ctx context.Context, flight string) error {
+func (p *server) postPoint(ctx context.Context, flight string) error {
 	body := fmt.Sprintf(`{"flight_id":%q,"track_points":[{"datetime":%q,"lat":41.2,"lon":21.3}]}`,
 		flight, time.Now().UTC().Format(time.RFC3339))
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/live", strings.NewReader(body))
@@ -63,13 +65,13 @@ func (p *process) postPoint(ctx context.Context, flight string) error {
 		return fmt.Errorf("post a probe: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	answer, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return fmt.Errorf("post a probe: %w", err)
 	}
-	_ = answer.Body.Close()
-	if answer.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("a probe was answered %s", answer.Status)
+	_ = response.Body.Close()
+	if response.StatusCode != http.StatusAccepted {
+		return fmt.Errorf("a probe got %s", response.Status)
 	}
 	return nil
 }

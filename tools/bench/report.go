@@ -14,7 +14,7 @@ type report struct {
 	machine    []string
 	throughput []throughput  // one for each workload and repeat
 	writer     []writerAlone // one for each repeat
-	answers    [][]answers   // one for each repeat, by case
+	latency    [][]latency   // one for each repeat, by case
 	memory     memory
 	backlog    backlog
 }
@@ -44,7 +44,7 @@ func (r report) markdown() string {
 	r.writeThroughput(&d)
 	r.writeUsage(&d)
 	r.writeWriter(&d)
-	r.writeAnswers(&d)
+	r.writeLatency(&d)
 	r.writeMemory(&d)
 	r.writeBacklog(&d)
 	r.writeRepeats(&d)
@@ -55,7 +55,7 @@ func (r report) writeThroughput(d *document) {
 	d.line("\n## Points a second that reach the table\n")
 	d.line("From the first request to the commit of the last row, %d connections; then every point is looked for:", saturation)
 	d.line("none is missing, none is there twice. CopyFrom and `INSERT … SELECT FROM unnest … ON CONFLICT DO NOTHING`")
-	d.line("write ready rows into the same keyed table in batches of %d on %d connections, in the order in which", batchPoints, ceilingConnections)
+	d.line("write ready rows into the same keyed table in batches of %d on %d connections, in the order in which", batchPoints, baselineConnections)
 	d.line("the requests bring them. Telegraf writes into a table without a key, from memory.\n")
 	d.line("| points a request | tracklane | CopyFrom | of it | goal | unnest | of it | Telegraf | × Telegraf | goal |")
 	d.line("| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |")
@@ -82,7 +82,7 @@ func (r report) writeThroughput(d *document) {
 
 func (r report) writeUsage(d *document) {
 	d.line("\n## What these runs take\n")
-	d.line("Seconds of processor time a million points, and megabytes of memory: the server's peak, and what Redis,")
+	d.line("Seconds of CPU time a million points, and megabytes of memory: the server's peak, and what Redis,")
 	d.line("PostgreSQL (shared memory counted once) and the generator have when the last request is answered.\n")
 	d.line("| | points a request | server | Redis | PostgreSQL | generator | all | server MB | Redis MB | PostgreSQL MB | generator MB |")
 	d.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -125,25 +125,25 @@ func (r report) writeWriter(d *document) {
 		medianOf(r.writer, func(w writerAlone) float64 { return w.copyFrom }), goal*100, atLeast(share, goal))
 }
 
-func (r report) writeAnswers(d *document) {
-	d.line("\n## Answers\n")
-	d.line("One point a request to `/live`, for %s. At a rate, the time counts from when a request was due if no connection was free then. A point is", answeringDuration)
+func (r report) writeLatency(d *document) {
+	d.line("\n## Latency\n")
+	d.line("One point a request to `/live`, for %s. At a rate, the time counts from when a request was due if no connection was free then (no coordinated omission). A point is", latencyDuration)
 	d.line("visible when a SELECT sees it: a probe posts one every %s and looks every %s. Stored is the", probeInterval, probeLook)
-	d.line("server's own figure, from acceptance to commit.\n")
-	d.line("| load | answered/s | p50 | goal | p99 | goal | visible, p99 | goal | stored, p99 |")
+	d.line("server's own stats, from acceptance to commit.\n")
+	d.line("| load | responses/s | p50 | goal | p99 | goal | visible, p99 | goal | stored, p99 |")
 	d.line("| --- | ---: | ---: | --- | ---: | --- | ---: | --- | ---: |")
-	for i, a := range answeringCases() {
-		runs := r.answers[i]
-		p50 := medianOf(runs, func(m answers) time.Duration { return m.p50 })
-		p99 := medianOf(runs, func(m answers) time.Duration { return m.p99 })
+	for i, a := range latencyCases() {
+		runs := r.latency[i]
+		p50 := medianOf(runs, func(m latency) time.Duration { return m.p50 })
+		p99 := medianOf(runs, func(m latency) time.Duration { return m.p99 })
 		visible, stored := "–", "–"
-		seen := medianOf(runs, func(m answers) time.Duration { return m.visible })
+		seen := medianOf(runs, func(m latency) time.Duration { return m.visible })
 		if a.visible > 0 {
 			visible = seen.Round(time.Millisecond).String()
-			stored = medianOf(runs, func(m answers) time.Duration { return m.stored }).Round(time.Millisecond).String()
+			stored = medianOf(runs, func(m latency) time.Duration { return m.stored }).Round(time.Millisecond).String()
 		}
 		d.line("| %s | %.0f | %s | %s | %s | %s | %s | %s | %s |", a,
-			medianOf(runs, func(m answers) float64 { return m.perSecond }), p50, within(p50, a.p50), p99, within(p99, a.p99),
+			medianOf(runs, func(m latency) float64 { return m.perSecond }), p50, within(p50, a.p50), p99, within(p99, a.p99),
 			visible, within(seen, a.visible), stored)
 	}
 }
@@ -203,14 +203,14 @@ func (r report) of(w workload) []throughput {
 
 const megabyte = 1 << 20
 
-// medianOf is the median of a figure over the repeats.
-func medianOf[R any, F cmp.Ordered](runs []R, figure func(R) F) F {
-	figures := make([]F, len(runs))
+// medianOf is the median of a value over the repeats.
+func medianOf[R any, F cmp.Ordered](runs []R, value func(R) F) F {
+	values := make([]F, len(runs))
 	for i, run := range runs {
-		figures[i] = figure(run)
+		values[i] = value(run)
 	}
-	slices.Sort(figures)
-	return figures[len(figures)/2]
+	slices.Sort(values)
+	return values[len(values)/2]
 }
 
 func verdict(met bool) string {
@@ -220,15 +220,15 @@ func verdict(met bool) string {
 	return "**missed**"
 }
 
-func atLeast(figure, goal float64) string { return verdict(figure >= goal) }
+func atLeast(value, goal float64) string { return verdict(value >= goal) }
 
-func atMost(figure, goal float64, unit string) string {
-	return fmt.Sprintf("≤ %.0f %s: %s", goal, unit, verdict(figure <= goal))
+func atMost(value, goal float64, unit string) string {
+	return fmt.Sprintf("≤ %.0f %s: %s", goal, unit, verdict(value <= goal))
 }
 
-func within(figure, goal time.Duration) string {
+func within(value, goal time.Duration) string {
 	if goal == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("≤ %s: %s", goal, verdict(figure <= goal))
+	return fmt.Sprintf("≤ %s: %s", goal, verdict(value <= goal))
 }

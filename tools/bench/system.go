@@ -22,7 +22,7 @@ import (
 // system is what is measured: a durable PostgreSQL, a Redis with an
 // append-only file, and tracklane's own processes.
 type system struct {
-	folder   string
+	dir      string
 	binary   string
 	telegraf string // the binary, or empty
 	postgres *devservers.Postgres
@@ -32,8 +32,9 @@ type system struct {
 }
 
 const (
-	closeTimeout = 30 * time.Second
-	drainTimeout = 10 * time.Minute // for all points of a run to be stored
+	closeTimeout  = 30 * time.Second
+	verifyTimeout = time.Minute      // for all rows of a run, which are there
+	drainTimeout  = 10 * time.Minute // for all points of a run to be stored
 
 	// Counting rows takes time from those who write them.
 	countInterval = time.Second
@@ -51,13 +52,13 @@ func startSystem(ctx context.Context, telegraf bool) (s *system, err error) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		return s, fmt.Errorf("processor time is read from /proc, which only Linux has: %w", err)
 	}
-	if s.folder, err = os.MkdirTemp("", "bench-"); err != nil {
-		return s, fmt.Errorf("make a folder: %w", err)
+	if s.dir, err = os.MkdirTemp("", "bench-"); err != nil {
+		return s, fmt.Errorf("make a directory: %w", err)
 	}
-	if err := os.Chmod(s.folder, 0o755); err != nil { // PostgreSQL may run as another user
-		return s, fmt.Errorf("open the folder: %w", err)
+	if err := os.Chmod(s.dir, 0o755); err != nil { // PostgreSQL may run as another user
+		return s, fmt.Errorf("open the directory: %w", err)
 	}
-	s.binary = filepath.Join(s.folder, "measured")
+	s.binary = filepath.Join(s.dir, "measured")
 	if output, err := exec.CommandContext(ctx, "go", "build", "-o", s.binary, "tracklane/cmd/tracklane").CombinedOutput(); err != nil {
 		return s, fmt.Errorf("build tracklane: %w: %s", err, output)
 	}
@@ -83,7 +84,7 @@ func startSystem(ctx context.Context, telegraf bool) (s *system, err error) {
 // startPostgres starts a server that remembers when each transaction was
 // committed.
 func (s *system) startPostgres(ctx context.Context) (err error) {
-	s.postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{Dir: filepath.Join(s.folder, "postgresql"), Durable: true})
+	s.postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{Dir: filepath.Join(s.dir, "postgresql"), Durable: true})
 	if err != nil {
 		return err
 	}
@@ -101,7 +102,7 @@ func (s *system) startPostgres(ctx context.Context) (err error) {
 }
 
 func (s *system) startRedis(ctx context.Context) (err error) {
-	if s.redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.folder, "redis")}); err != nil {
+	if s.redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.dir, "redis")}); err != nil {
 		return err
 	}
 	if s.redis.InMemory() {
@@ -133,8 +134,8 @@ func (s *system) close() error {
 		errs = append(errs, s.postgres.Stop(ctx))
 		errs = append(errs, os.RemoveAll(s.postgres.Folder())) // which may lie elsewhere
 	}
-	if s.folder != "" {
-		errs = append(errs, os.RemoveAll(s.folder))
+	if s.dir != "" {
+		errs = append(errs, os.RemoveAll(s.dir))
 	}
 	return errors.Join(errs...)
 }
@@ -146,9 +147,9 @@ func (s *system) environment(settings ...string) []string {
 	return append(environment, settings...)
 }
 
-// with runs tracklane in a role, otherwise with its defaults, while do runs.
+// runServer runs tracklane in a role, otherwise with its defaults, while do runs.
 // The context of do ends with the process.
-func (s *system) with(ctx context.Context, role string, do func(context.Context, *process) error, settings ...string) error {
+func (s *system) runServer(ctx context.Context, role string, do func(context.Context, *server) error, settings ...string) error {
 	port, err := devservers.FreePort()
 	if err != nil {
 		return err
@@ -156,12 +157,12 @@ func (s *system) with(ctx context.Context, role string, do func(context.Context,
 	address := "127.0.0.1:" + strconv.Itoa(port)
 	command := exec.Command(s.binary, role)
 	command.Env = s.environment(append(settings, "HTTP_ADDR="+address)...)
-	return withProcess(ctx, command, "http://"+address, "/readyz", http.StatusOK, do)
+	return withServer(ctx, command, "http://"+address, "/readyz", http.StatusOK, do)
 }
 
-// empty removes all points, stored and waiting, and leaves nothing for a later
+// reset removes all points, stored and waiting, and leaves nothing for a later
 // checkpoint to write.
-func (s *system) empty(ctx context.Context) error {
+func (s *system) reset(ctx context.Context) error {
 	if err := s.queue.FlushAll(ctx).Err(); err != nil {
 		return fmt.Errorf("empty Redis: %w", err)
 	}
@@ -179,7 +180,7 @@ func (s *system) empty(ctx context.Context) error {
 
 // send puts load on a process. All requests must be acknowledged, unless the
 // process is one that never does.
-func (s *system) send(ctx context.Context, p *process, o load.Options) (load.Report, error) {
+func (s *system) send(ctx context.Context, p *server, o load.Options) (load.Report, error) {
 	o.URL = p.url
 	report, err := load.Run(ctx, o, io.Discard)
 	if errors.Is(err, load.ErrNothingAcknowledged) {
@@ -193,29 +194,43 @@ func (s *system) send(ctx context.Context, p *process, o load.Options) (load.Rep
 	}
 	for status, requests := range report.Responses {
 		if status < 200 || status > 299 {
-			return report, fmt.Errorf("%d of %d requests were answered %d (0: not at all)", requests, report.Requests, status)
+			return report, fmt.Errorf("%d of %d requests had the response %d (0: none)", requests, report.Requests, status)
 		}
 	}
 	return report, nil
 }
 
-// fill puts points into Redis through a process without workers and leaves
-// them there.
-func (s *system) fill(ctx context.Context, w workload, points, connections int) error {
-	return s.with(ctx, "api", func(ctx context.Context, p *process) error {
-		_, err := s.enqueue(ctx, p, w, points, connections)
-		return err
-	})
+// verify fails unless each acknowledged point of a run is stored, once, and
+// nothing else of it is.
+func (s *system) verify(ctx context.Context, report load.Report) error {
+	found, err := report.Verify(ctx, s.postgres.DSN(), verifyTimeout)
+	if err == nil && (!found.OK() || found.Stored != report.Points) {
+		err = fmt.Errorf("of %d points, %d are stored, %d missing; %d duplicates, %d unexpected rows: %w",
+			report.Points, found.Stored, found.Missing, found.Duplicates, found.Unexpected, load.ErrPointsWrong)
+	}
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
+	}
+	return nil
 }
 
-// enqueue sends points, all of which must go to Redis, and returns how many a
-// second did.
-func (s *system) enqueue(ctx context.Context, p *process, w workload, points, connections int) (pointsPerSecond float64, err error) {
+// enqueueBacklog puts points into Redis through a process without workers and leaves
+// them there.
+func (s *system) enqueueBacklog(ctx context.Context, w workload, points, connections int) (report load.Report, err error) {
+	err = s.runServer(ctx, "api", func(ctx context.Context, p *server) error {
+		report, err = s.enqueue(ctx, p, w, points, connections)
+		return err
+	})
+	return report, err
+}
+
+// enqueue sends points, all of which must go to Redis.
+func (s *system) enqueue(ctx context.Context, p *server, w workload, points, connections int) (load.Report, error) {
 	report, err := s.send(ctx, p, load.Options{
 		Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: connections,
 	})
 	if err == nil && report.Responses[http.StatusAccepted] != report.Requests {
 		err = fmt.Errorf("only %d of %d requests went to Redis", report.Responses[http.StatusAccepted], report.Requests)
 	}
-	return report.PointsPerSecond(), err
+	return report, err
 }

@@ -56,11 +56,11 @@ func (s *system) buildTelegraf(ctx context.Context) error {
 	build := exec.CommandContext(ctx, "go", "install",
 		"-tags", "custom,inputs.http_listener_v2,outputs.postgresql,parsers.json_v2",
 		"github.com/influxdata/telegraf/cmd/telegraf@v"+telegrafVersion)
-	build.Env = append(os.Environ(), "GOBIN="+s.folder)
+	build.Env = append(os.Environ(), "GOBIN="+s.dir)
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build Telegraf: %w: %s", err, output)
 	}
-	s.telegraf = filepath.Join(s.folder, "telegraf")
+	s.telegraf = filepath.Join(s.dir, "telegraf")
 	return nil
 }
 
@@ -68,21 +68,21 @@ func (s *system) buildTelegraf(ctx context.Context) error {
 // of its own without a key. That it acknowledges with 204, before anything is
 // stored, does not matter: the rows count.
 func (s *system) measureTelegraf(ctx context.Context, w workload, points int) (e endToEnd, err error) {
-	if err := s.empty(ctx); err != nil {
+	if err := s.reset(ctx); err != nil {
 		return e, err
 	}
 	port, err := devservers.FreePort()
 	if err != nil {
 		return e, err
 	}
-	file := filepath.Join(s.folder, "telegraf.conf")
+	file := filepath.Join(s.dir, "telegraf.conf")
 	if err := os.WriteFile(file, fmt.Appendf(nil, telegrafConfig, port, s.postgres.DSN()), 0o644); err != nil {
 		return e, fmt.Errorf("write the configuration: %w", err)
 	}
 	command := exec.Command(s.telegraf, "--config", file, "--quiet")
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
-	err = withProcess(ctx, command, url, "/live", http.StatusMethodNotAllowed, func(ctx context.Context, p *process) error {
-		e, err = s.measureEndToEnd(ctx, p, w, telegrafTable, points)
+	err = withServer(ctx, command, url, "/live", http.StatusMethodNotAllowed, func(ctx context.Context, p *server) error {
+		e, _, err = s.measureEndToEnd(ctx, p, w, telegrafTable, points)
 		return err
 	})
 	return e, err

@@ -46,21 +46,22 @@ type endToEnd struct {
 
 func measureThroughput(ctx context.Context, s *system, w workload, points int) (t throughput, err error) {
 	t.workload = w
-	if err := s.empty(ctx); err != nil {
+	if err := s.reset(ctx); err != nil {
 		return t, err
 	}
-	if err := s.with(ctx, "serve", func(ctx context.Context, p *process) error {
-		if t.tracklane, err = s.measureEndToEnd(ctx, p, w, w.table, points); err != nil {
+	if err := s.runServer(ctx, "serve", func(ctx context.Context, p *server) error {
+		var report load.Report
+		if t.tracklane, report, err = s.measureEndToEnd(ctx, p, w, w.table, points); err != nil {
 			return err
 		}
-		return s.verify(ctx, w.table, points)
+		return s.verify(ctx, report)
 	}); err != nil {
 		return t, fmt.Errorf("tracklane: %w", err)
 	}
-	if t.copyFrom, err = s.measureCeiling(ctx, w, points, copyRows); err != nil {
+	if t.copyFrom, err = s.measureBaseline(ctx, w, points, copyRows); err != nil {
 		return t, err
 	}
-	if t.unnest, err = s.measureCeiling(ctx, w, points, unnestRows); err != nil {
+	if t.unnest, err = s.measureBaseline(ctx, w, points, unnestRows); err != nil {
 		return t, err
 	}
 	if s.telegraf != "" {
@@ -73,32 +74,32 @@ func measureThroughput(ctx context.Context, s *system, w workload, points int) (
 
 // measureEndToEnd sends points to a process and takes the time from the first
 // request to the last row committed.
-func (s *system) measureEndToEnd(ctx context.Context, p *process, w workload, table string, points int) (e endToEnd, err error) {
-	before, err := s.used(ctx, p)
+func (s *system) measureEndToEnd(ctx context.Context, p *server, w workload, table string, points int) (e endToEnd, report load.Report, err error) {
+	before, err := s.cpuTime(p)
 	if err != nil {
-		return e, err
+		return e, report, err
 	}
-	report, err := s.send(ctx, p, load.Options{
+	report, err = s.send(ctx, p, load.Options{
 		Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: saturation,
 	})
-	begun := time.Now().Add(-report.Duration)
+	start := time.Now().Add(-report.Duration)
 	if err != nil {
-		return e, err
+		return e, report, err
 	}
-	sent, err := s.used(ctx, p)
+	sent, err := s.cpuTime(p)
 	if err != nil {
-		return e, err
+		return e, report, err
 	}
-	if e.memory, err = s.occupied(ctx, p); err != nil {
-		return e, err
+	if e.memory, err = s.memoryInUse(p); err != nil {
+		return e, report, err
 	}
 	commits, err := s.waitForRows(ctx, table, points)
 	if err != nil {
-		return e, err
+		return e, report, err
 	}
-	after, err := s.used(ctx, p)
+	after, err := s.cpuTime(p)
 	if err != nil {
-		return e, err
+		return e, report, err
 	}
 	e.processor = parts[time.Duration]{
 		server:    after.server - before.server,
@@ -111,9 +112,9 @@ func (s *system) measureEndToEnd(ctx context.Context, p *process, w workload, ta
 		stored += c.Rows
 	}
 	if stored != points {
-		return e, fmt.Errorf("%d points were sent and %d rows are there", points, stored)
+		return e, report, fmt.Errorf("%d points were sent and %d rows are there", points, stored)
 	}
-	e.memory.server = max(e.memory.server, memoryFigure(p.command.Process.Pid, "status", "VmHWM:"))
-	e.pointsPerSecond = float64(points) / commits[len(commits)-1].At.Sub(begun).Seconds()
-	return e, nil
+	e.memory.server = max(e.memory.server, processMemory(p.PID(), "status", "VmHWM:"))
+	e.pointsPerSecond = float64(points) / commits[len(commits)-1].At.Sub(start).Seconds()
+	return e, report, nil
 }

@@ -8,22 +8,23 @@ type writerAlone struct{ drained, copyFrom float64 }
 
 func measureWriter(ctx context.Context, s *system, points int) (alone writerAlone, err error) {
 	w := uploads()
-	if err := s.empty(ctx); err != nil {
+	if err := s.reset(ctx); err != nil {
 		return alone, err
 	}
-	if err := s.fill(ctx, w, points, saturation); err != nil {
+	report, err := s.enqueueBacklog(ctx, w, points, saturation)
+	if err != nil {
 		return alone, err
 	}
-	if err := s.with(ctx, "worker", func(ctx context.Context, _ *process) error {
+	if err := s.runServer(ctx, "worker", func(ctx context.Context, _ *server) error {
 		commits, err := s.waitForRows(ctx, w.table, points)
 		if err != nil {
 			return err
 		}
-		alone.drained = pace(commits, points)
-		return s.verify(ctx, w.table, points)
+		alone.drained = rate(commits, points)
+		return s.verify(ctx, report)
 	}); err != nil {
 		return alone, err
 	}
-	alone.copyFrom, err = s.measureCeiling(ctx, w, points, copyRows)
+	alone.copyFrom, err = s.measureBaseline(ctx, w, points, copyRows)
 	return alone, err
 }

@@ -12,57 +12,57 @@ import (
 	"tracklane/internal/load"
 )
 
-// answering is a load whose answers are timed: one point a request.
-type answering struct {
+// latencyCase is a load whose responses are timed: one point a request.
+type latencyCase struct {
 	connections int
-	rate        float64       // requests a second; 0: as many as are taken
+	rate        float64       // requests a second; 0: as many as are accepted
 	p50, p99    time.Duration // the goals; 0 is none
 
-	// visible is the goal for the time from an answer to a row that a SELECT
+	// visible is the goal for the time from a response to a row that a SELECT
 	// sees; 0: it is not looked at.
 	visible time.Duration
 }
 
-func (a answering) String() string {
+func (a latencyCase) String() string {
 	if a.rate == 0 {
 		return fmt.Sprintf("at saturation, %d connections", a.connections)
 	}
 	return fmt.Sprintf("%.0f requests/s", a.rate)
 }
 
-func answeringCases() []answering {
+func latencyCases() []latencyCase {
 	const p50, p99 = time.Millisecond, 5 * time.Millisecond
-	return []answering{
+	return []latencyCase{
 		{connections: 16, rate: 50, p50: p50, p99: p99},
 		{connections: 16, rate: 1000, p50: p50, p99: p99, visible: 2500 * time.Millisecond},
 		{connections: saturation, p99: 50 * time.Millisecond},
 	}
 }
 
-// answers is how fast requests were answered, and points stored.
-type answers struct {
+// latency is how fast requests got their responses, and points were stored.
+type latency struct {
 	p50, p99  time.Duration
 	perSecond float64
-	stored    time.Duration // 99th percentile from acceptance to commit, by the server's own figures
-	visible   time.Duration // 99th percentile from answer to sight, by a probe
+	stored    time.Duration // 99th percentile from acceptance to commit, by the server's own stats
+	visible   time.Duration // 99th percentile from response to sight, by a probe
 }
 
-const answeringDuration = 20 * time.Second
+const latencyDuration = 20 * time.Second
 
-func measureAnswering(ctx context.Context, s *system, a answering) (measured answers, err error) {
-	if err := s.empty(ctx); err != nil {
+func measureLatency(ctx context.Context, s *system, a latencyCase) (measured latency, err error) {
+	if err := s.reset(ctx); err != nil {
 		return measured, err
 	}
-	err = s.with(ctx, "serve", func(ctx context.Context, p *process) error {
+	err = s.runServer(ctx, "serve", func(ctx context.Context, p *server) error {
 		var probing errgroup.Group
 		if a.visible > 0 {
 			probing.Go(func() (err error) {
-				measured.visible, err = s.probe(ctx, p, answeringDuration)
+				measured.visible, err = s.probe(ctx, p, latencyDuration)
 				return err
 			})
 		}
 		report, err := s.send(ctx, p, load.Options{
-			Lane: "live", PointsPerRequest: 1, Duration: answeringDuration, Connections: a.connections, Rate: a.rate,
+			Lane: "live", PointsPerRequest: 1, Duration: latencyDuration, Connections: a.connections, Rate: a.rate,
 		})
 		if probeErr := probing.Wait(); err == nil {
 			err = probeErr
@@ -80,22 +80,22 @@ func measureAnswering(ctx context.Context, s *system, a answering) (measured ans
 }
 
 // endToEnd asks a process how long 99 % of the points took to their commit.
-func (p *process) endToEnd(ctx context.Context) (time.Duration, error) {
+func (p *server) endToEnd(ctx context.Context) (time.Duration, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url+"/queue/status", nil)
 	if err != nil {
 		return 0, fmt.Errorf("ask for the queue status: %w", err)
 	}
-	answer, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return 0, fmt.Errorf("ask for the queue status: %w", err)
 	}
-	defer answer.Body.Close()
+	defer response.Body.Close()
 	var status struct {
 		Performance map[string]struct {
 			EndToEnd struct{ P99 float64 } `json:"end_to_end_ms"`
 		} `json:"performance"`
 	}
-	if err := json.NewDecoder(answer.Body).Decode(&status); err != nil {
+	if err := json.NewDecoder(response.Body).Decode(&status); err != nil {
 		return 0, fmt.Errorf("read the queue status: %w", err)
 	}
 	return time.Duration(status.Performance["live"].EndToEnd.P99 * float64(time.Millisecond)), nil

@@ -17,8 +17,8 @@ type row struct {
 }
 
 const (
-	batchPoints        = 1000
-	ceilingConnections = 2
+	batchPoints         = 1000
+	baselineConnections = 2
 
 	// As in the load: so many flights at once, each of so many points.
 	flightsAtOnce = 200
@@ -29,7 +29,7 @@ const (
 // them: each request in turn is the next part of another flight.
 func makeRows(w workload, points int) []row {
 	rows := make([]row, 0, points)
-	begun := time.Now().UTC().Truncate(time.Second).Add(-24 * time.Hour)
+	start := time.Now().UTC().Truncate(time.Second).Add(-24 * time.Hour)
 	partsPerFlight := flightPoints / w.points
 	block := flightsAtOnce * partsPerFlight // requests until other flights follow
 	names := make(map[int]string)
@@ -37,12 +37,12 @@ func makeRows(w workload, points int) []row {
 		flight := request/block*flightsAtOnce + request%flightsAtOnce
 		part := request % block / flightsAtOnce
 		if names[flight] == "" {
-			names[flight] = fmt.Sprintf("ceiling-bench-run-%08d", flight)
+			names[flight] = fmt.Sprintf("baseline-bench-run-%08d", flight)
 		}
 		for i := range w.points {
 			second := part*w.points + i
 			rows = append(rows, row{
-				flight: names[flight], at: begun.Add(time.Duration(second) * time.Second),
+				flight: names[flight], at: start.Add(time.Duration(second) * time.Second),
 				lat: 41.1 + float64(second)*1.1e-4, lon: 21.3 + float64(second)*0.9e-4,
 				elevation: 1200.5 + float64(second), speed: 10.25, heading: float64(second % 360),
 			})
@@ -51,12 +51,12 @@ func makeRows(w workload, points int) []row {
 	return rows
 }
 
-// measureCeiling writes points in batches on two connections and returns how
+// measureBaseline writes points in batches on two connections and returns how
 // many a second. The rows are made before the clock starts.
-func (s *system) measureCeiling(ctx context.Context, w workload, points int,
+func (s *system) measureBaseline(ctx context.Context, w workload, points int,
 	write func(context.Context, *pgx.Conn, string, []row) error,
 ) (pointsPerSecond float64, err error) {
-	if err := s.empty(ctx); err != nil {
+	if err := s.reset(ctx); err != nil {
 		return 0, err
 	}
 	batches := make(chan []row, points/batchPoints)
@@ -64,9 +64,9 @@ func (s *system) measureCeiling(ctx context.Context, w workload, points int,
 		batches <- rows[:batchPoints]
 	}
 	close(batches)
-	begun := time.Now()
+	start := time.Now()
 	writing, ctx := errgroup.WithContext(ctx)
-	for range ceilingConnections {
+	for range baselineConnections {
 		writing.Go(func() error {
 			connection, err := s.pool.Acquire(ctx)
 			if err != nil {
@@ -84,7 +84,7 @@ func (s *system) measureCeiling(ctx context.Context, w workload, points int,
 	if err := writing.Wait(); err != nil {
 		return 0, err
 	}
-	return float64(points) / time.Since(begun).Seconds(), nil
+	return float64(points) / time.Since(start).Seconds(), nil
 }
 
 func copyRows(ctx context.Context, connection *pgx.Conn, table string, rows []row) error {
