@@ -101,7 +101,7 @@ func (i *installation) enqueue(t *testing.T, points *lane.Points) {
 	require.NoError(t, err)
 }
 
-// send makes a request and returns its answer and its body.
+// send makes a request and returns its response and its body.
 func (i *installation) send(t *testing.T, method, path string, header ...string) (*http.Response, string) {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, i.url+path, nil)
@@ -109,12 +109,12 @@ func (i *installation) send(t *testing.T, method, path string, header ...string)
 	for at := 0; at < len(header); at += 2 {
 		request.Header.Set(header[at], header[at+1])
 	}
-	answer, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	return answer, string(body)
+	return response, string(body)
 }
 
 // task is what asynqmon's API says of one.
@@ -126,14 +126,14 @@ type task struct {
 
 func (i *installation) list(t *testing.T, path string) []task {
 	t.Helper()
-	answer, body := i.send(t, http.MethodGet, path)
-	require.Equal(t, http.StatusOK, answer.StatusCode, body)
+	response, body := i.send(t, http.MethodGet, path)
+	require.Equal(t, http.StatusOK, response.StatusCode, body)
 	var listed struct{ Tasks []task }
 	require.NoError(t, json.Unmarshal([]byte(body), &listed))
 	return listed.Tasks
 }
 
-func TestAPendingBatchReadsAsJSON(t *testing.T) {
+func TestUI_ShowsAPendingBatchAsJSON(t *testing.T) {
 	i := start(t, asynqmon.Options{})
 	i.enqueue(t, track(i.lanes["live"], lane.TextField("flight-1"), 600))
 
@@ -159,7 +159,7 @@ func TestAPendingBatchReadsAsJSON(t *testing.T) {
 	assert.Equal(t, waiting[0], opened)
 }
 
-func TestATaskOfAGroupReadsAsJSONOnEachLane(t *testing.T) {
+func TestUI_ShowsATaskOfAGroupAsJSON(t *testing.T) {
 	i := start(t, asynqmon.Options{})
 	for name, want := range map[string]string{
 		"live": `{"flight_id":"flight-1","datetime":"2026-07-14T11:00:00Z","lat":46.5,"lon":7.25,
@@ -186,7 +186,7 @@ func TestATaskOfAGroupReadsAsJSONOnEachLane(t *testing.T) {
 	}
 }
 
-func TestAListShowsNoMoreThanAHundredTasks(t *testing.T) {
+func TestUI_ListsAtMostAHundredTasks(t *testing.T) {
 	i := start(t, asynqmon.Options{})
 	client := asynq.NewClientFromRedisClient(i.redis)
 	for range 101 {
@@ -201,7 +201,7 @@ func TestAListShowsNoMoreThanAHundredTasks(t *testing.T) {
 	}
 }
 
-func TestChangesArePossibleUnlessReadOnly(t *testing.T) {
+func TestUI_AllowsChangesUnlessReadOnly(t *testing.T) {
 	for _, readOnly := range []bool{false, true} {
 		i := start(t, asynqmon.Options{ReadOnly: readOnly})
 		i.enqueue(t, track(i.lanes["live"], lane.TextField("flight-1"), 600))
@@ -212,69 +212,69 @@ func TestChangesArePossibleUnlessReadOnly(t *testing.T) {
 		if readOnly {
 			wantPause = http.StatusMethodNotAllowed
 		}
-		answer, body := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause")
-		assert.Equal(t, wantPause, answer.StatusCode, body)
+		response, body := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause")
+		assert.Equal(t, wantPause, response.StatusCode, body)
 		info, err := asynq.NewInspectorFromRedisClient(i.redis).GetQueueInfo("live")
 		require.NoError(t, err)
 		assert.Equal(t, !readOnly, info.Paused)
 	}
 }
 
-func TestAnotherSitesPageCannotChangeAQueue(t *testing.T) {
+func TestUI_RefusesChangesByAnotherSite(t *testing.T) {
 	i := start(t, asynqmon.Options{})
 	i.enqueue(t, track(i.lanes["live"], lane.TextField("flight-1"), 1))
 	for _, header := range [][]string{
 		{"Sec-Fetch-Site", "cross-site"},
 		{"Origin", "https://elsewhere.example"},
 	} {
-		answer, _ := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause", header...)
-		assert.Equal(t, http.StatusForbidden, answer.StatusCode, header)
+		response, _ := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause", header...)
+		assert.Equal(t, http.StatusForbidden, response.StatusCode, header)
 	}
-	answer, _ := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause", "Sec-Fetch-Site", "same-origin")
-	assert.Equal(t, http.StatusNoContent, answer.StatusCode)
+	response, _ := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause", "Sec-Fetch-Site", "same-origin")
+	assert.Equal(t, http.StatusNoContent, response.StatusCode)
 }
 
-func TestDeepLinksAnswerThePageWithAssetsThatExist(t *testing.T) {
+func TestUI_DeepLinksServeThePageWithAssetsThatExist(t *testing.T) {
 	i := start(t, asynqmon.Options{})
 	for _, path := range []string{
 		"/asynqmon", "/asynqmon/", "/asynqmon/queues/live", "/asynqmon/queues/live?status=archived",
 		"/asynqmon/queues/live/tasks/d1b2c3", "/asynqmon/servers", "/asynqmon/redis",
 	} {
-		answer, page := i.send(t, http.MethodGet, path)
-		assert.Equal(t, http.StatusOK, answer.StatusCode, path)
-		assert.Contains(t, answer.Header.Get("Content-Type"), "text/html", path)
-		assert.Contains(t, answer.Header.Get("Content-Security-Policy"), "default-src 'self'", path)
+		response, page := i.send(t, http.MethodGet, path)
+		assert.Equal(t, http.StatusOK, response.StatusCode, path)
+		assert.Contains(t, response.Header.Get("Content-Type"), "text/html", path)
+		assert.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'self'", path)
 
 		assets := regexp.MustCompile(`(?:src|href)="(/[^"]*)"`).FindAllStringSubmatch(page, -1)
 		require.GreaterOrEqual(t, len(assets), 4, path)
 		for _, asset := range assets {
-			answer, body := i.send(t, http.MethodGet, asset[1])
-			assert.Equal(t, http.StatusOK, answer.StatusCode, asset[1])
-			// Where there is no such file, the page itself is answered.
+			response, body := i.send(t, http.MethodGet, asset[1])
+			assert.Equal(t, http.StatusOK, response.StatusCode, asset[1])
+			// Where there is no such file, the UI responds with the page itself.
 			assert.NotEqual(t, page, body, asset[1])
 			if strings.HasSuffix(asset[1], ".js") {
-				assert.Contains(t, answer.Header.Get("Content-Type"), "javascript", asset[1])
+				assert.Contains(t, response.Header.Get("Content-Type"), "javascript", asset[1])
 			}
 		}
 	}
 }
 
-func TestTheRedisPageKnowsTheServer(t *testing.T) {
+func TestUI_ShowsRedis(t *testing.T) {
 	i := start(t, asynqmon.Options{})
-	answer, body := i.send(t, http.MethodGet, "/asynqmon/api/redis_info")
-	assert.Equal(t, http.StatusOK, answer.StatusCode)
+	response, body := i.send(t, http.MethodGet, "/asynqmon/api/redis_info")
+	assert.Equal(t, http.StatusOK, response.StatusCode)
 	assert.Contains(t, body, "connected_clients")
 }
 
-func TestTheUIStartsWithoutRedis(t *testing.T) {
+func TestUI_StartsWithoutRedis(t *testing.T) {
 	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DialerRetries: 1})
 	defer client.Close()
 	ui := asynqmon.New(client, lane.All(lane.Options{}), asynqmon.Options{})
 	for path, want := range map[string]int{
 		"/asynqmon": http.StatusOK, "/asynqmon/api/queues": http.StatusInternalServerError,
 	} {
-		answer := httptest.NewRecorder()
-		ui.ServeHTTP(answer, httptest.NewRequestWithContext(context.Background(), http.MethodGet, path, nil))
-		assert.Equal(t, want, answer.Code, path)
+		response := httptest.NewRecorder()
+		ui.ServeHTTP(response, httptest.NewRequestWithContext(context.Background(), http.MethodGet, path, nil))
+		assert.Equal(t, want, response.Code, path)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"tracklane/tasks"
 )
 
-func TestAPayloadOfManyFlightsNamesTheFirst(t *testing.T) {
+func TestFormatter_NamesTheFirstOfManyFlights(t *testing.T) {
 	live := lane.All(lane.Options{})[0]
 	var payload []byte
 	for i := range 14 { // each of seven flights twice, the later times first
@@ -38,7 +38,7 @@ func TestAPayloadOfManyFlightsNamesTheFirst(t *testing.T) {
 	assert.Len(t, got.First_points, 10)
 }
 
-func TestAPayloadThatCannotBeReadSaysSo(t *testing.T) {
+func TestFormatter_SaysWhyAPayloadIsUnreadable(t *testing.T) {
 	good := payloadOf(lane.All(lane.Options{})[0], 2)
 	tests := map[string]struct {
 		taskType string
@@ -64,7 +64,7 @@ func TestAPayloadThatCannotBeReadSaysSo(t *testing.T) {
 	}
 }
 
-func TestATimeThatJSONCannotHoldMakesAPayloadUnreadable(t *testing.T) {
+func TestFormatter_RefusesATimeThatJSONCannotHold(t *testing.T) {
 	live := lane.All(lane.Options{})[0]
 	points := lane.NewPoints(live, 1)
 	points.AddTrack(lane.Track{Fields: make([]lane.Field, len(live.TrackColumns))})

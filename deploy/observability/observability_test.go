@@ -27,8 +27,8 @@ import (
 	"tracklane/internal/metrics"
 )
 
-// scrapeTimeMetrics are those that a process looks up when it is scraped, which
-// takes a whole installation.
+// scrapeTimeMetrics are those of status.NewExporter, which needs a whole
+// installation.
 var scrapeTimeMetrics = []string{
 	"tracklane_queue_tasks", "tracklane_queue_waiting_points", "tracklane_queue_oldest_seconds",
 	"tracklane_queue_paused", "tracklane_workers",
@@ -37,11 +37,11 @@ var scrapeTimeMetrics = []string{
 	"tracklane_database_acquire_wait_seconds_total",
 }
 
-// seriesOf lists the names of the series in an answer of /metrics.
-func seriesOf(t *testing.T, answer string) map[string]bool {
+// seriesOf lists the names of the series in an response of /metrics.
+func seriesOf(t *testing.T, response string) map[string]bool {
 	t.Helper()
 	metrics := expfmt.NewTextParser(model.LegacyValidation)
-	families, err := metrics.TextToMetricFamilies(strings.NewReader(answer))
+	families, err := metrics.TextToMetricFamilies(strings.NewReader(response))
 	require.NoError(t, err)
 	names := make(map[string]bool)
 	for name, family := range families {
@@ -62,9 +62,9 @@ func knownSeries(t *testing.T) map[string]bool {
 	for _, l := range lanes {
 		recorder.Request(l, http.StatusAccepted, 0)
 	}
-	answer := httptest.NewRecorder()
-	recorder.Handler().ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
-	names := seriesOf(t, answer.Body.String())
+	response := httptest.NewRecorder()
+	recorder.Handler().ServeHTTP(response, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	names := seriesOf(t, response.Body.String())
 	for _, name := range scrapeTimeMetrics {
 		names[name] = true
 	}
@@ -88,7 +88,7 @@ func checkExpression(t *testing.T, where, expression string, known map[string]bo
 	}
 }
 
-func TestAlertsAreAboutMetricsThatExist(t *testing.T) {
+func TestAlerts_UseMetricsThatExist(t *testing.T) {
 	groups, errs := rulefmt.ParseFile("alerts.yml", false, model.LegacyValidation)
 	require.Empty(t, errs)
 	known := knownSeries(t)
@@ -131,7 +131,7 @@ func readDashboard(t *testing.T) dashboard {
 	return read
 }
 
-func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
+func TestDashboard_UsesMetricsThatExist(t *testing.T) {
 	known := knownSeries(t)
 	grafanas := strings.NewReplacer("$__rate_interval", "1m")
 	for _, panel := range readDashboard(t).Panels {
@@ -142,8 +142,8 @@ func TestTheDashboardShowsMetricsThatExist(t *testing.T) {
 	}
 }
 
-func TestTheDashboardsPanelsHaveAPlaceOfTheirOwn(t *testing.T) {
-	taken := make(map[[2]int]string)
+func TestDashboard_PanelsDoNotOverlap(t *testing.T) {
+	occupied := make(map[[2]int]string)
 	ids := make(map[int]bool)
 	for _, panel := range readDashboard(t).Panels {
 		assert.False(t, ids[panel.ID], panel.Title)
@@ -152,8 +152,8 @@ func TestTheDashboardsPanelsHaveAPlaceOfTheirOwn(t *testing.T) {
 		assert.LessOrEqual(t, place.X+place.W, 24, panel.Title)
 		for x := place.X; x < place.X+place.W; x++ {
 			for y := place.Y; y < place.Y+place.H; y++ {
-				assert.Empty(t, taken[[2]int{x, y}], panel.Title)
-				taken[[2]int{x, y}] = panel.Title
+				assert.Empty(t, occupied[[2]int{x, y}], panel.Title)
+				occupied[[2]int{x, y}] = panel.Title
 			}
 		}
 	}
@@ -192,7 +192,7 @@ func mounted(t *testing.T, service types.ServiceConfig, path string) string {
 	return ""
 }
 
-func TestPrometheusScrapesEachProcessAndReadsTheAlerts(t *testing.T) {
+func TestPrometheus_ScrapesEachProcessAndReadsTheAlerts(t *testing.T) {
 	var read struct {
 		RuleFiles     []string `yaml:"rule_files"`
 		ScrapeConfigs []struct {
@@ -223,7 +223,7 @@ func TestPrometheusScrapesEachProcessAndReadsTheAlerts(t *testing.T) {
 	}
 }
 
-func TestGrafanaFindsPrometheusAndTheDashboard(t *testing.T) {
+func TestGrafana_FindsPrometheusAndTheDashboard(t *testing.T) {
 	var sources struct {
 		Datasources []struct{ UID, Type, URL string }
 	}
@@ -253,7 +253,7 @@ func TestGrafanaFindsPrometheusAndTheDashboard(t *testing.T) {
 	assert.FileExists(t, mounted(t, grafana, home))
 }
 
-func TestTheProfileIsPinnedKeepsItsDataAndServesThisMachineOnly(t *testing.T) {
+func TestProfile_IsPinnedKeepsItsDataAndServesThisMachineOnly(t *testing.T) {
 	project := profile(t)
 	for _, name := range []string{"prometheus", "grafana"} {
 		service := project.Services[name]
@@ -269,7 +269,7 @@ func TestTheProfileIsPinnedKeepsItsDataAndServesThisMachineOnly(t *testing.T) {
 
 // The containers run as users of their own, who have to be able to read what
 // is mounted.
-func TestTheMountedFilesCanBeReadByAnyUser(t *testing.T) {
+func TestMountedFiles_AreReadableByAnyUser(t *testing.T) {
 	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err

@@ -213,9 +213,9 @@ func TestHistory_IsBounded(t *testing.T) {
 }
 
 func TestHistory_WaitingIsUnknownWhileRedisIsDown(t *testing.T) {
-	taken := sampleOf(withoutRedis(madeUp(time.Now())))
-	assert.Nil(t, taken.Lanes["live"].Waiting)
-	assert.Positive(t, taken.Lanes["live"].In)
+	summary := sampleOf(withoutRedis(madeUp(time.Now())))
+	assert.Nil(t, summary.Lanes["live"].Waiting)
+	assert.Positive(t, summary.Lanes["live"].In)
 }
 
 func TestBroker_EvictsASlowSubscriberAlone(t *testing.T) {

@@ -25,15 +25,15 @@ type laneSample struct {
 }
 
 func sampleOf(s Snapshot) sample {
-	taken := sample{At: s.At, Lanes: make(map[string]laneSample, len(s.Lanes))}
+	summary := sample{At: s.At, Lanes: make(map[string]laneSample, len(s.Lanes))}
 	for _, l := range s.Lanes {
 		kept := laneSample{In: l.InPerSecond, Out: l.OutPerSecond}
 		if s.Redis.Connected {
 			kept.Waiting = &l.Waiting
 		}
-		taken.Lanes[l.Name] = kept
+		summary.Lanes[l.Name] = kept
 	}
-	return taken
+	return summary
 }
 
 // history is the last maxSamples samples. Its zero value is empty.
