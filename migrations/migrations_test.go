@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 }
 
-func TestAnEmptyDatabaseHasAllMigrationsPending(t *testing.T) {
+func TestReadStatus_OfAnEmptyDatabase(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
 
@@ -44,7 +44,7 @@ func TestAnEmptyDatabaseHasAllMigrationsPending(t *testing.T) {
 	})
 }
 
-func TestUpTwiceIsUpOnce(t *testing.T) {
+func TestUp_TwiceIsOnce(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
 	start := time.Now()
@@ -65,7 +65,7 @@ func TestUpTwiceIsUpOnce(t *testing.T) {
 	assert.Equal(t, first, second)
 }
 
-func TestTenProcessesMayMigrateANewDatabaseAtOnce(t *testing.T) {
+func TestUp_ByTenProcessesAtOnce(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -89,7 +89,7 @@ func TestTenProcessesMayMigrateANewDatabaseAtOnce(t *testing.T) {
 	})
 }
 
-func TestTablesLandInPublicWhateverTheSearchPathIs(t *testing.T) {
+func TestUp_MakesTablesInPublicWhateverTheSearchPath(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
 	withDatabase(t, databaseURL, func(db *sql.DB) {
@@ -168,7 +168,7 @@ func (f writerFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestErrorsHoldNoPassword(t *testing.T) {
+func TestUp_ErrorsHoldNoPassword(t *testing.T) {
 	t.Parallel()
 	for name, databaseURL := range map[string]string{
 		"a password with a bare percent sign": "postgres://user:hush%hush@localhost/db",
@@ -187,7 +187,7 @@ func TestErrorsHoldNoPassword(t *testing.T) {
 	}
 }
 
-func TestPoliciesAreForTablesOfPoints(t *testing.T) {
+func TestUp_RefusesPoliciesForOtherTables(t *testing.T) {
 	t.Parallel()
 	for name, policies := range map[string]map[string]Policy{
 		`policy for "live": no such table of points`: {"live": {}},
@@ -218,7 +218,7 @@ func TestOnlyARefusalLeavesTablesPlain(t *testing.T) {
 	}
 }
 
-func TestTablesAreWhatTheLanesSay(t *testing.T) {
+func TestUp_MakesTheTablesOfTheLanes(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
 	up(t, databaseURL, weekly())
@@ -256,7 +256,7 @@ func TestTablesAreWhatTheLanesSay(t *testing.T) {
 	}
 }
 
-func TestARejectedRowHoldsAPointOrAPayload(t *testing.T) {
+func TestUp_MakesADeadLetterTableOfPointsOrPayloads(t *testing.T) {
 	t.Parallel()
 	databaseURL := servers.Database(t)
 	up(t, databaseURL, weekly())

@@ -69,7 +69,7 @@ func normal(value any) any {
 	return value
 }
 
-func TestEveryValueOfEveryLaneIsReadBackBitForBit(t *testing.T) {
+func TestEncoder_KeepsEveryValueBitForBit(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})

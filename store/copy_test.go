@@ -20,7 +20,7 @@ func openToCopy(t *testing.T) (*pgxpool.Pool, *Writer, *lane.Lane) {
 	return pool, newTestWriter(pool, lanes), lanes[0]
 }
 
-func TestACopyIsOneTransaction(t *testing.T) {
+func TestWriter_CopyInIsOneTransaction(t *testing.T) {
 	t.Parallel()
 	pool, w, l := openToCopy(t)
 	_, err := w.Write(t.Context(), flight(l, 1, 900, 1000), "")
@@ -33,7 +33,7 @@ func TestACopyIsOneTransaction(t *testing.T) {
 	require.Equal(t, 1000, countRows(t, pool, l.Table))
 }
 
-func TestACopyWithoutItsTableSaysSo(t *testing.T) {
+func TestWriter_CopyInFailsWithoutItsTable(t *testing.T) {
 	t.Parallel()
 	pool, w, l := openToCopy(t)
 	_, err := pool.Exec(t.Context(), "ALTER TABLE "+l.Table+" RENAME TO away")
@@ -46,7 +46,7 @@ func TestACopyWithoutItsTableSaysSo(t *testing.T) {
 	require.NoError(t, w.copyIn(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
 }
 
-func TestACopyThatIsGivenUpDoesNotKeepItsConnection(t *testing.T) {
+func TestRoundTrip_ClosesItsConnectionWhenGivenUp(t *testing.T) {
 	t.Parallel()
 	pool, w, l := openToCopy(t)
 	locked, err := pool.Begin(t.Context())

@@ -10,7 +10,7 @@ import (
 	"tracklane/internal/lane"
 )
 
-func TestCheckSaysWhetherTheDatabaseTakesPoints(t *testing.T) {
+func TestDatabase_CheckReportsWhetherItAcceptsPoints(t *testing.T) {
 	t.Parallel()
 	lanes := lane.All(lane.Options{})
 	check := func(d *Database) DatabaseStatus {

@@ -15,7 +15,7 @@ import (
 	"tracklane/internal/lane"
 )
 
-func TestOnlyThePointsThatTheDatabaseRefusesArePutAside(t *testing.T) {
+func TestWriter_DeadLettersOnlyRefusedPoints(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -69,7 +69,7 @@ func TestOnlyThePointsThatTheDatabaseRefusesArePutAside(t *testing.T) {
 	}
 }
 
-func TestAPointThatCannotBeAnyTableValueIsPutAside(t *testing.T) {
+func TestWriter_DeadLettersAPointThatNoTableCanHold(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -95,7 +95,7 @@ func TestAPointThatCannotBeAnyTableValueIsPutAside(t *testing.T) {
 	}
 }
 
-func TestPayloadsThatCannotBeReadAreKept(t *testing.T) {
+func TestWriter_RejectPayloadKeepsIt(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -112,7 +112,7 @@ func TestPayloadsThatCannotBeReadAreKept(t *testing.T) {
 	assert.Nil(t, list[0].ReceivedAt)
 }
 
-func TestRejectedPointsAreListedPageByPageAndPurged(t *testing.T) {
+func TestRejectedPoints_AreListedPageByPageAndPurged(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -161,7 +161,7 @@ func TestRejectedPointsAreListedPageByPageAndPurged(t *testing.T) {
 	assert.Equal(t, []byte{0, 4}, all)
 }
 
-func TestOnlyErrorsThatTheDataIsToBlameForAreRefusals(t *testing.T) {
+func TestAsDataError_IsForErrorsOfTheDataAlone(t *testing.T) {
 	for code, refused := range map[string]bool{
 		"22003": true,  // numeric value out of range
 		"22021": true,  // character not in repertoire

@@ -14,7 +14,7 @@ import (
 	"tracklane/migrations"
 )
 
-func TestTimescaleDBDropsSecondCopiesInEveryChunk(t *testing.T) {
+func TestWriter_DropsSecondCopiesInEveryChunkOfTimescaleDB(t *testing.T) {
 	t.Parallel()
 	url := timescale.Start(t)
 	lanes := lane.All(lane.Options{})

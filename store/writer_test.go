@@ -16,7 +16,7 @@ import (
 	"tracklane/internal/lane"
 )
 
-func TestPointsAreCopiedWhereThatPaysAndInsertedElse(t *testing.T) {
+func TestWriter_CopiesWhereThatPaysAndInsertsElse(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -52,7 +52,7 @@ func TestPointsAreCopiedWhereThatPaysAndInsertedElse(t *testing.T) {
 	write(lane.NewPoints(l, 0), Result{})
 }
 
-func TestPointsWithTheSameKeyAreStoredOnceInEveryLane(t *testing.T) {
+func TestWriter_StoresAKeyOnceInEveryLane(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -88,7 +88,7 @@ func TestPointsWithTheSameKeyAreStoredOnceInEveryLane(t *testing.T) {
 	}
 }
 
-func TestPointsThatDifferInAnyPartOfTheKeyAreAllStored(t *testing.T) {
+func TestWriter_StoresPointsThatDifferInAnyPartOfTheKey(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -121,7 +121,7 @@ func TestPointsThatDifferInAnyPartOfTheKeyAreAllStored(t *testing.T) {
 	}
 }
 
-func TestNegativeZerosCountAsDuplicatesWhenTheyAreCopied(t *testing.T) {
+func TestWriter_CopyCountsNegativeZerosAsDuplicates(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -142,7 +142,7 @@ func TestNegativeZerosCountAsDuplicatesWhenTheyAreCopied(t *testing.T) {
 	assert.Equal(t, 200, countRows(t, pool, l.Table))
 }
 
-func TestPointsAreWrittenInTheOrderOfTheirKey(t *testing.T) {
+func TestOrderByKey_SortsAndDropsDuplicates(t *testing.T) {
 	for _, l := range lane.All(lane.Options{}) {
 		ordered := lane.NewPoints(l, 0)
 		for id := range 20 {
@@ -170,7 +170,7 @@ func TestPointsAreWrittenInTheOrderOfTheirKey(t *testing.T) {
 	}
 }
 
-func TestWritersWithTheSamePointsStoreEachOnceAndNeverDeadlock(t *testing.T) {
+func TestWriter_ManyStoreThePointsOnceWithoutDeadlock(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
@@ -219,7 +219,7 @@ func TestWritersWithTheSamePointsStoreEachOnceAndNeverDeadlock(t *testing.T) {
 	}
 }
 
-func TestFailuresThatMayPassAreReturnedAndRejectNothing(t *testing.T) {
+func TestWriter_ReturnsFailuresThatMayPass(t *testing.T) {
 	t.Parallel()
 	lanes := lane.All(lane.Options{})
 	l := lanes[0]

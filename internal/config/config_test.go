@@ -15,7 +15,7 @@ import (
 
 const databaseURL = "DATABASE_URL=postgres://pilot:thermal@db.example:5433/flights"
 
-func TestLoadFillsInEveryDefault(t *testing.T) {
+func TestLoad_FillsInEveryDefault(t *testing.T) {
 	loaded, err := config.Load([]string{databaseURL})
 	require.NoError(t, err)
 
@@ -49,7 +49,7 @@ func TestLoadFillsInEveryDefault(t *testing.T) {
 	}, loaded)
 }
 
-func TestLoadReadsEveryVariable(t *testing.T) {
+func TestLoad_ReadsEveryVariable(t *testing.T) {
 	loaded, err := config.Load([]string{
 		databaseURL,
 		"HTTP_ADDR=127.0.0.1:0",
@@ -118,7 +118,7 @@ func TestLoadReadsEveryVariable(t *testing.T) {
 	}, loaded)
 }
 
-func TestLoadCountsAnEmptyValueAsUnset(t *testing.T) {
+func TestLoad_CountsAnEmptyValueAsUnset(t *testing.T) {
 	environ := []string{databaseURL}
 	for _, variable := range config.Describe() {
 		if !variable.Required {
@@ -133,18 +133,18 @@ func TestLoadCountsAnEmptyValueAsUnset(t *testing.T) {
 	assert.Equal(t, defaults, loaded)
 }
 
-func TestLoadLetsTheLastOfTwoEntriesCount(t *testing.T) {
+func TestLoad_LetsTheLastOfTwoEntriesCount(t *testing.T) {
 	loaded, err := config.Load([]string{databaseURL, "HTTP_ADDR=:1", "HTTP_ADDR=:2"})
 	require.NoError(t, err)
 	assert.Equal(t, ":2", loaded.HTTPAddr)
 }
 
-func TestLoadIgnoresVariablesOfOtherPrograms(t *testing.T) {
+func TestLoad_IgnoresVariablesOfOtherPrograms(t *testing.T) {
 	_, err := config.Load([]string{databaseURL, "EDITOR=vi", "=C:=C:\\", "nonsense"})
 	assert.NoError(t, err)
 }
 
-func TestRedisHostDependsOnProduction(t *testing.T) {
+func TestLoad_RedisHostDependsOnProduction(t *testing.T) {
 	tests := []struct {
 		name    string
 		environ []string
@@ -166,7 +166,7 @@ func TestRedisHostDependsOnProduction(t *testing.T) {
 	}
 }
 
-func TestLoadTakesValuesAtTheEdgeOfTheirRange(t *testing.T) {
+func TestLoad_AcceptsValuesAtTheEdgeOfTheirRange(t *testing.T) {
 	for _, entry := range []string{
 		"HTTP_ADDR=:0", "HTTP_ADDR=[::1]:65535", "HTTP_ADDR=localhost:80",
 		"DB_MAX_CONNECTIONS=1", "REDIS_MAX_CONNECTIONS=1",
@@ -185,7 +185,7 @@ func TestLoadTakesValuesAtTheEdgeOfTheirRange(t *testing.T) {
 	}
 }
 
-func TestLoadNamesTheWrongVariableItsValueAndWhatItAccepts(t *testing.T) {
+func TestLoad_NamesTheWrongVariableItsValueAndWhatItAccepts(t *testing.T) {
 	tests := []struct {
 		name  string
 		entry string
@@ -229,7 +229,7 @@ func TestLoadNamesTheWrongVariableItsValueAndWhatItAccepts(t *testing.T) {
 	}
 }
 
-func TestLoadNeverShowsASecret(t *testing.T) {
+func TestLoad_NeverShowsASecret(t *testing.T) {
 	for _, entry := range []string{
 		"DATABASE_URL=postgres://pilot:s3cret@db:port/flights",
 		"DATABASE_URL=postgres://pilot:s3cret%zz@db/flights",
@@ -260,7 +260,7 @@ func TestLoadNeverShowsASecret(t *testing.T) {
 	}
 }
 
-func TestDatabasePoolHasTheConfiguredSize(t *testing.T) {
+func TestConfig_DatabasePoolHasTheConfiguredSize(t *testing.T) {
 	loaded, err := config.Load([]string{databaseURL + "?pool_max_conns=99", "DB_MAX_CONNECTIONS=3"})
 	require.NoError(t, err)
 
@@ -272,13 +272,13 @@ func TestDatabasePoolHasTheConfiguredSize(t *testing.T) {
 	assert.Equal(t, "thermal", pool.ConnConfig.Password)
 }
 
-func TestDatabasePoolNeverShowsASecret(t *testing.T) {
+func TestConfig_DatabasePoolNeverShowsASecret(t *testing.T) {
 	_, err := config.Config{DatabaseURL: "postgres://pilot:s3cret@db:port/x"}.DatabasePool()
 	require.ErrorContains(t, err, "DATABASE_URL")
 	assert.NotContains(t, err.Error(), "s3cret")
 }
 
-func TestEveryLaneHasSettings(t *testing.T) {
+func TestLoad_FillsInEveryLane(t *testing.T) {
 	loaded, err := config.Load([]string{databaseURL})
 	require.NoError(t, err)
 	require.Len(t, loaded.Lanes, len(lane.All(lane.Options{})))

@@ -10,7 +10,7 @@ import (
 	"tracklane/internal/config"
 )
 
-func TestRedisOptionsSayWhereRedisIs(t *testing.T) {
+func TestRedis_OptionsSayWhereRedisIs(t *testing.T) {
 	tests := []struct {
 		name    string
 		environ []string
@@ -76,7 +76,7 @@ func TestRedisOptionsSayWhereRedisIs(t *testing.T) {
 	}
 }
 
-func TestRedisOptionsOfARedissURLVerifyTheServer(t *testing.T) {
+func TestRedis_OptionsOfARedissURLVerifyTheServer(t *testing.T) {
 	options, err := config.Redis{URL: "rediss://:key@queue.example"}.Options()
 	require.NoError(t, err)
 	assert.Equal(t, []string{"queue.example:6379"}, options.Addrs)
@@ -85,7 +85,7 @@ func TestRedisOptionsOfARedissURLVerifyTheServer(t *testing.T) {
 	assert.False(t, options.TLSConfig.InsecureSkipVerify)
 }
 
-func TestRedisOptionsChooseTheKindOfClient(t *testing.T) {
+func TestRedis_OptionsChooseTheKindOfClient(t *testing.T) {
 	tests := []struct {
 		name, url string
 		want      string
@@ -105,7 +105,7 @@ func TestRedisOptionsChooseTheKindOfClient(t *testing.T) {
 	}
 }
 
-func TestRedisOptionsSayWhatIsWrongWithAURL(t *testing.T) {
+func TestRedis_OptionsSayWhatIsWrongWithAURL(t *testing.T) {
 	tests := []struct {
 		name, url, want string
 	}{

@@ -13,7 +13,7 @@ import (
 	"tracklane/internal/config"
 )
 
-func TestDescribeListsTheVariablesInOrder(t *testing.T) {
+func TestDescribe_ListsTheVariablesInOrder(t *testing.T) {
 	var names []string
 	for _, variable := range config.Describe() {
 		names = append(names, variable.Name)
@@ -32,7 +32,7 @@ func TestDescribeListsTheVariablesInOrder(t *testing.T) {
 	}, names)
 }
 
-func TestDescribeSaysWhatEachVariableIs(t *testing.T) {
+func TestDescribe_SaysWhatEachVariableIs(t *testing.T) {
 	described := make(map[string]config.Variable)
 	for _, variable := range config.Describe() {
 		described[variable.Name] = variable
@@ -58,7 +58,7 @@ func TestDescribeSaysWhatEachVariableIs(t *testing.T) {
 }
 
 // A default that Describe shows is one that Load takes and changes nothing by.
-func TestDescribeShowsTheDefaultsThatLoadUses(t *testing.T) {
+func TestDescribe_ShowsTheDefaultsThatLoadUses(t *testing.T) {
 	defaults, err := config.Load([]string{databaseURL})
 	require.NoError(t, err)
 	for _, variable := range config.Describe() {
@@ -73,7 +73,7 @@ func TestDescribeShowsTheDefaultsThatLoadUses(t *testing.T) {
 	}
 }
 
-func TestTheExampleFileListsEveryVariableWithItsDefault(t *testing.T) {
+func TestDescribe_AgreesWithTheExampleFile(t *testing.T) {
 	file, err := os.Open("../../.env.example")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, file.Close()) }()

@@ -40,7 +40,7 @@ func liveBody(points ...string) string {
 
 const goodPoint = `{"datetime":"2026-07-14T11:59:59.25Z","lat":46.5,"lon":7.25}`
 
-func TestLivePointIsReadWithEveryMember(t *testing.T) {
+func TestLane_DecodeLiveReadsEveryMember(t *testing.T) {
 	decoded, err := decode(t, "live", `{"race_id":"r","track_points":[{"heading":360,"lon":-7.123456789012345,
 		"speed":1e1,"lat":46.1,"datetime":"2026-07-14T13:59:59.1234567+02:00","elevation":-1.5,"barometric_altitude":0,
 		"unknown":{"a":[1,null]}}],"flight_id":"Flug Ä","device_id":"d","pilot_id":null,"x":1}`)
@@ -53,7 +53,7 @@ func TestLivePointIsReadWithEveryMember(t *testing.T) {
 	assert.Equal(t, "r1", decoded.Points.Tracks[0].RequestID)
 }
 
-func TestPointsThatCannotBeRightAreNamedAndTheOthersKept(t *testing.T) {
+func TestLane_DecodeNamesPointsThatCannotBeRight(t *testing.T) {
 	point := func(datetime, lat, lon, more string) string {
 		return fmt.Sprintf(`{"datetime":%s,"lat":%s,"lon":%s%s}`, datetime, lat, lon, more)
 	}
@@ -89,7 +89,7 @@ func TestPointsThatCannotBeRightAreNamedAndTheOthersKept(t *testing.T) {
 	}
 }
 
-func TestTimesAtTheLimitsAreKept(t *testing.T) {
+func TestLane_DecodeKeepsTimesAtTheLimits(t *testing.T) {
 	for text, want := range map[string]string{
 		"1990-01-01T00:00:00Z":           "1990-01-01T00:00:00Z",
 		"2026-07-15T12:00:00Z":           "2026-07-15T12:00:00Z",
@@ -105,7 +105,7 @@ func TestTimesAtTheLimitsAreKept(t *testing.T) {
 	}
 }
 
-func TestMalformedBodiesSayWhatIsWrong(t *testing.T) {
+func TestLane_DecodeSaysWhatIsMalformed(t *testing.T) {
 	for name, c := range map[string]struct{ body, want string }{
 		"empty":                  {"", "The body is empty; send a JSON object."},
 		"white space":            {" \n ", "The body is empty; send a JSON object."},
@@ -133,7 +133,7 @@ func TestMalformedBodiesSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestAFaultThatAllPointsShareNamesEachOfThem(t *testing.T) {
+func TestLane_DecodeNamesEachPointOfATrackThatIsWrong(t *testing.T) {
 	for name, c := range map[string]struct{ id, reason string }{
 		"empty":         {"", "must not be empty"},
 		"too long":      {strings.Repeat("ä", 101), "must be at most 100 characters long"},
@@ -153,7 +153,7 @@ func TestAFaultThatAllPointsShareNamesEachOfThem(t *testing.T) {
 	assert.Equal(t, 1, decoded.Points.Len(), "100 characters are not too long")
 }
 
-func TestOfNamesThatComeTwiceTheLastCounts(t *testing.T) {
+func TestLane_DecodeLetsTheLastOfTwoMembersCount(t *testing.T) {
 	decoded, err := decode(t, "live", `{"flight_id":"a","track_points":[{"lat":1}],"flight_id":"b","track_points":[
 		{"datetime":"2026-07-14T11:00:00Z","lat":1,"lat":2,"lon":3,"speed":4,"speed":null}]}`)
 	require.NoError(t, err)
@@ -162,14 +162,14 @@ func TestOfNamesThatComeTwiceTheLastCounts(t *testing.T) {
 		string(decoded.Points.AppendPoint(nil, 0)))
 }
 
-func TestOnlyTheFirstHundredRejectionsAreNamed(t *testing.T) {
+func TestLane_DecodeNamesTheFirstHundredRejections(t *testing.T) {
 	decoded, err := decode(t, "live", liveBody(strings.Split(strings.Repeat("1,", 249)+"1", ",")...))
 	require.NoError(t, err)
 	assert.Len(t, decoded.Rejected, 100)
 	assert.Equal(t, 250, decoded.RejectedTotal)
 }
 
-func TestScoringPointIsReadWithEveryMember(t *testing.T) {
+func TestLane_DecodeScoringReadsEveryMember(t *testing.T) {
 	const id = "0192fd2c-7b6a-7c3e-8a51-2f6f0f4c9f10"
 	decoded, err := decode(t, "scoring", `{"flight_uuid":"`+strings.ToUpper(id)+`","tracks":[{"date_time":"2026-07-14T11:00:00Z",
 		"lat":1,"lon":2,"gps_alt":3,"time":"11:00:00","rounded_time":"11:00","validity":"A","pressure_alt":4,"LAD":5,"LOD":6,
@@ -183,7 +183,7 @@ func TestScoringPointIsReadWithEveryMember(t *testing.T) {
 		"received_at":"2026-07-14T12:00:00Z"}`, string(decoded.Points.AppendPoint(nil, 0)))
 }
 
-func TestScoringMakesAUUIDWhereNoneIsGiven(t *testing.T) {
+func TestLane_DecodeScoringMakesAUUIDWhereNoneIsGiven(t *testing.T) {
 	const body = `{"tracks":[{"date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2,"gps_alt":3},{"date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2}]}`
 	first, err := decode(t, "scoring", body)
 	require.NoError(t, err)
@@ -197,7 +197,7 @@ func TestScoringMakesAUUIDWhereNoneIsGiven(t *testing.T) {
 	require.ErrorContains(t, err, `"flight_uuid" must be a UUID.`)
 }
 
-func TestFlymasterFileIsReadLineByLine(t *testing.T) {
+func TestLane_DecodeFlymasterReadsLineByLine(t *testing.T) {
 	decoded, err := decode(t, "flymaster", "12345, key\r\n"+
 		"1783958400, 1783958399, 46.5, 7.25, 1234, 11.5, 270\r\n"+
 		"1783958400,1783958399,nan,7.25,1234,11.5,270\r\n"+
@@ -220,7 +220,7 @@ func TestFlymasterFileIsReadLineByLine(t *testing.T) {
 	}, decoded.Rejected)
 }
 
-func TestMalformedFlymasterFilesSayWhatIsWrong(t *testing.T) {
+func TestLane_DecodeFlymasterSaysWhatIsMalformed(t *testing.T) {
 	for body, want := range map[string]string{
 		"":                            "The body is empty",
 		"12345\nEOF\n":                "The first line must be device_serial,sha256key.",
@@ -237,7 +237,7 @@ func TestMalformedFlymasterFilesSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestFlymasterKeyIsCheckedWhenThereIsASecret(t *testing.T) {
+func TestFlymasterKey_IsCheckedWhenThereIsASecret(t *testing.T) {
 	sum := sha256.Sum256([]byte("12345" + "secret"))
 	l := laneNamed(t, "flymaster", lane.Options{FlymasterSecret: "secret"})
 	for key, allowed := range map[string]bool{
@@ -255,7 +255,7 @@ func TestFlymasterKeyIsCheckedWhenThereIsASecret(t *testing.T) {
 	}
 }
 
-func TestCoordinatesAreReadToTheLastBit(t *testing.T) {
+func TestLane_DecodeReadsCoordinatesToTheLastBit(t *testing.T) {
 	for _, text := range []string{"46.12345678901234567", "0.1", "1e-7", "89.99999999999999", "4.9406564584124654e-324", "-0", "12.345678E0"} {
 		decoded, err := decode(t, "live", liveBody(`{"datetime":"2026-07-14T11:00:00Z","lon":0,"lat":`+text+`}`))
 		require.NoError(t, err)

@@ -104,7 +104,7 @@ func start(t *testing.T, s *server, count int, second time.Duration) (stop func(
 	return stop
 }
 
-func TestAllLanesFillWithinSecondsEvenWithOnePilot(t *testing.T) {
+func TestFly_FillsAllLanesWithOnePilot(t *testing.T) {
 	s := newServer(t)
 	start(t, s, 1, time.Second)
 	require.Eventually(t, s.seen(func() bool {
@@ -116,7 +116,7 @@ func TestAllLanesFillWithinSecondsEvenWithOnePilot(t *testing.T) {
 	require.Equal(t, s.rows["upload"], s.rows["scoring"])
 }
 
-func TestPilotsReportInTheirOwnWayAndHandInTheirFlightAfterLanding(t *testing.T) {
+func TestFly_ReportsLiveAndUploadsAfterLanding(t *testing.T) {
 	const pilots = 8
 	s := newServer(t)
 	start(t, s, pilots, 100*time.Microsecond)
@@ -139,7 +139,7 @@ func TestPilotsReportInTheirOwnWayAndHandInTheirFlightAfterLanding(t *testing.T)
 	require.Equal(t, 2*pilots/kinds, devices)
 }
 
-func TestAPostThatFailsIsSentAgain(t *testing.T) {
+func TestOutbox_SendsAFailedPostAgain(t *testing.T) {
 	s := newServer(t, http.StatusServiceUnavailable, http.StatusBadGateway)
 	start(t, s, 1, time.Second)
 	// The Flymaster's file is the first post and the upload comes next.
@@ -148,7 +148,7 @@ func TestAPostThatFailsIsSentAgain(t *testing.T) {
 	}), patience, 10*time.Millisecond)
 }
 
-func TestARefusedPostIsNotSentAgain(t *testing.T) {
+func TestOutbox_DropsARefusedPost(t *testing.T) {
 	s := newServer(t, http.StatusBadRequest)
 	start(t, s, 1, time.Second)
 	require.Eventually(t, s.seen(func() bool { return s.posts["scoring"] == 1 }), patience, 10*time.Millisecond)
@@ -157,7 +157,7 @@ func TestARefusedPostIsNotSentAgain(t *testing.T) {
 	require.Zero(t, s.posts["flymaster"])
 }
 
-func TestPilotsStopWithinASecond(t *testing.T) {
+func TestFly_StopsWithinASecond(t *testing.T) {
 	cases := []struct {
 		name    string
 		prepare func(*testing.T, *server)
@@ -182,7 +182,7 @@ func TestPilotsStopWithinASecond(t *testing.T) {
 	}
 }
 
-func TestAFullOutboxSaysWhatItDrops(t *testing.T) {
+func TestOutbox_LogsWhatItDropsWhenFull(t *testing.T) {
 	var log strings.Builder
 	o := newOutbox(http.DefaultClient, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	for range outboxPosts {
@@ -197,6 +197,6 @@ func TestAFullOutboxSaysWhatItDrops(t *testing.T) {
 	require.Contains(t, log.String(), "dropped_posts=2")
 }
 
-func TestAnAddressThatIsNoneIsRefused(t *testing.T) {
+func TestFly_RefusesAnAddressThatIsNone(t *testing.T) {
 	require.ErrorContains(t, Fly(t.Context(), Options{URL: "localhost", Count: 1}), "http://localhost:8080")
 }

@@ -12,7 +12,7 @@ import (
 
 var start = time.Date(2026, 6, 12, 10, 0, 0, 0, time.UTC)
 
-func TestAFlightIsBelievable(t *testing.T) {
+func TestFlight_IsBelievable(t *testing.T) {
 	site := flight.Krushevo()
 	for seed := range uint64(20) {
 		f := flight.New(site, start, 5*time.Second, seed)
@@ -61,7 +61,7 @@ func TestAFlightIsBelievable(t *testing.T) {
 	}
 }
 
-func TestTheSameSeedGivesTheSameFlight(t *testing.T) {
+func TestFlight_FollowsFromItsSeed(t *testing.T) {
 	site := flight.Krushevo()
 	first := flight.New(site, start, 0, 7).Fly()
 	require.Equal(t, first, flight.New(site, start, 0, 7).Fly())
@@ -69,7 +69,7 @@ func TestTheSameSeedGivesTheSameFlight(t *testing.T) {
 	require.Equal(t, flight.Landed, first[len(first)-1].Phase)
 }
 
-func TestALandedPilotStays(t *testing.T) {
+func TestFlight_StaysWhereItLanded(t *testing.T) {
 	f := flight.New(flight.Krushevo(), start, 0, 1)
 	fixes := f.Fly()
 	landed := fixes[len(fixes)-1]
