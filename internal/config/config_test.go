@@ -49,8 +49,9 @@ func TestLoad_FillsInEveryDefault(t *testing.T) {
 	}, loaded)
 }
 
-func TestLoad_ReadsEveryVariable(t *testing.T) {
-	loaded, err := config.Load([]string{
+// everyVariable sets each variable to something else than its default.
+func everyVariable() []string {
+	return []string{
 		databaseURL,
 		"HTTP_ADDR=127.0.0.1:0",
 		"DB_MAX_CONNECTIONS=3",
@@ -79,7 +80,11 @@ func TestLoad_ReadsEveryVariable(t *testing.T) {
 		"SHUTDOWN_TIMEOUT=5s",
 		"ASYNQMON_READ_ONLY=true",
 		"DEBUG_ADDR=localhost:6060",
-	})
+	}
+}
+
+func TestLoad_ReadsEveryVariable(t *testing.T) {
+	loaded, err := config.Load(everyVariable())
 	require.NoError(t, err)
 
 	assert.Equal(t, config.Config{

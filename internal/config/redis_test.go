@@ -10,12 +10,15 @@ import (
 	"tracklane/internal/config"
 )
 
-func TestRedis_OptionsSayWhereRedisIs(t *testing.T) {
-	tests := []struct {
-		name    string
-		environ []string
-		want    redis.UniversalOptions
-	}{
+// redisCase is an environment and the Redis that it stands for.
+type redisCase struct {
+	name    string
+	environ []string
+	want    redis.UniversalOptions
+}
+
+func redisCases() []redisCase {
+	return []redisCase{
 		{
 			"on this machine by default", nil,
 			redis.UniversalOptions{Addrs: []string{"localhost:6379"}},
@@ -65,7 +68,10 @@ func TestRedis_OptionsSayWhereRedisIs(t *testing.T) {
 			redis.UniversalOptions{Addrs: []string{"one:26379"}, MasterName: "tracks", DB: 7},
 		},
 	}
-	for _, test := range tests {
+}
+
+func TestRedis_OptionsSayWhereRedisIs(t *testing.T) {
+	for _, test := range redisCases() {
 		t.Run(test.name, func(t *testing.T) {
 			loaded, err := config.Load(append(test.environ, databaseURL))
 			require.NoError(t, err)
