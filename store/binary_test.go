@@ -75,15 +75,15 @@ func TestEncoder_KeepsEveryValueBitForBit(t *testing.T) {
 	lanes := lane.All(lane.Options{})
 	w := newTestWriter(pool, lanes)
 	for _, l := range lanes {
-		roads := map[string]func(*lane.Points) error{
+		paths := map[string]func(*lane.Points) error{
 			"copied": func(points *lane.Points) error { return w.copyIn(t.Context(), w.tables[l.Name], points) },
 			"inserted": func(points *lane.Points) error {
 				_, err := w.Insert(t.Context(), points)
 				return err
 			},
 		}
-		for road, write := range roads {
-			t.Run(l.Name+" points that are "+road, func(t *testing.T) {
+		for path, write := range paths {
+			t.Run(l.Name+" points that are "+path, func(t *testing.T) {
 				_, err := pool.Exec(t.Context(), "TRUNCATE "+l.Table)
 				require.NoError(t, err)
 				points := everyValue(l, 500)

@@ -70,7 +70,7 @@ func (t *tablePlan) appendCopyMessages(buffer []byte, points *lane.Points) []byt
 
 // beginMessage appends the head of a message of PostgreSQL's protocol and
 // returns where its length will stand.
-func beginMessage(buffer []byte, kind byte) (begun []byte, length int) {
+func beginMessage(buffer []byte, kind byte) (extended []byte, length int) {
 	return append(buffer, kind, 0, 0, 0, 0), len(buffer) + 1
 }
 

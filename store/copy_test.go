@@ -36,12 +36,12 @@ func TestWriter_CopyInIsOneTransaction(t *testing.T) {
 func TestWriter_CopyInFailsWithoutItsTable(t *testing.T) {
 	t.Parallel()
 	pool, w, l := openToCopy(t)
-	_, err := pool.Exec(t.Context(), "ALTER TABLE "+l.Table+" RENAME TO away")
+	_, err := pool.Exec(t.Context(), "ALTER TABLE "+l.Table+" RENAME TO renamed")
 	require.NoError(t, err)
 	for range 20 { // more than there are connections
 		require.ErrorContains(t, w.copyIn(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)), "42P01")
 	}
-	_, err = pool.Exec(t.Context(), "ALTER TABLE away RENAME TO "+l.Table)
+	_, err = pool.Exec(t.Context(), "ALTER TABLE renamed RENAME TO "+l.Table)
 	require.NoError(t, err)
 	require.NoError(t, w.copyIn(t.Context(), w.tables[l.Name], flight(l, 1, 0, 1000)))
 }

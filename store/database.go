@@ -31,8 +31,8 @@ func NewDatabase(pool *pgxpool.Pool, lanes []*lane.Lane) *Database {
 // DatabaseStatus is what Check found.
 type DatabaseStatus struct {
 	TimescaleDB bool // the extension is installed
-	Writable    bool // it takes writes and has every lane's table
-	Rejected    bool // rejected_points holds some
+	Writable    bool // it accepts writes and has every lane's table
+	Rejected    bool // the dead-letter table, rejected_points, holds some
 }
 
 // Check asks the database how it is; an error means that it cannot be asked.
@@ -57,5 +57,5 @@ func (d *Database) Check(ctx context.Context) (DatabaseStatus, error) {
 	return s, nil
 }
 
-// Stat returns the figures of the pool of connections.
+// Stat returns the statistics of the pool of connections.
 func (d *Database) Stat() *pgxpool.Stat { return d.pool.Stat() }

@@ -14,7 +14,7 @@ import (
 const connectTimeout = 5 * time.Second
 
 // Open returns a pool of connections as config says. It does not connect: a
-// database that is away is found out by the first query, and one that comes
+// database that is down is found out by the first query, and one that comes
 // back is used by the next. It changes config.
 func Open(config *pgxpool.Config) (*pgxpool.Pool, error) {
 	config.ConnConfig.ConnectTimeout = connectTimeout

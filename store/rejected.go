@@ -13,7 +13,7 @@ import (
 	"tracklane/internal/lane"
 )
 
-// rejectPoint keeps a point that the database refused.
+// rejectPoint puts a point that the database refused into the dead-letter table.
 func (w *Writer) rejectPoint(ctx context.Context, points *lane.Points, refusal *pgconn.PgError, taskID string) error {
 	receivedAt := lane.TimeOf(points.Tracks[points.Rows[0].TrackIndex].ReceivedAt)
 	_, err := w.pool.Exec(ctx, `
@@ -26,7 +26,8 @@ func (w *Writer) rejectPoint(ctx context.Context, points *lane.Points, refusal *
 	return nil
 }
 
-// RejectPayload keeps a task's payload that cannot be read as points.
+// RejectPayload puts a task's payload that cannot be read as points into the
+// dead-letter table. The error is the database's or the context's.
 func (w *Writer) RejectPayload(ctx context.Context, l *lane.Lane, payload []byte, reason error, taskID string) error {
 	_, err := w.pool.Exec(ctx, `
 		INSERT INTO rejected_points (lane, payload, error, task_id) VALUES ($1, $2, $3, nullif($4, ''))`,
@@ -37,8 +38,8 @@ func (w *Writer) RejectPayload(ctx context.Context, l *lane.Lane, payload []byte
 	return nil
 }
 
-// Rejected is what the database refused, or what could not be read: a row of
-// rejected_points.
+// Rejected is what the database refused, or what could not be read: a row of the
+// dead-letter table, rejected_points.
 type Rejected struct {
 	ID         int64      `db:"id"`
 	Lane       string     `db:"lane"`
@@ -51,7 +52,8 @@ type Rejected struct {
 	RejectedAt time.Time  `db:"rejected_at"`
 }
 
-// RejectedPoints reads and clears rejected_points.
+// RejectedPoints reads and clears the dead-letter table, rejected_points. Any
+// number of goroutines may use one at the same time.
 type RejectedPoints struct{ pool *pgxpool.Pool }
 
 // NewRejectedPoints returns the rejected points of a database.

@@ -55,7 +55,7 @@ func TestWriter_DeadLettersOnlyRefusedPoints(t *testing.T) {
 		if i < 3 {
 			assert.Equal(t, "task-1", *got.TaskID)
 		} else {
-			assert.Nil(t, got.TaskID, "a point that came past Redis is no task's")
+			assert.Nil(t, got.TaskID, "a point that bypassed Redis is no task's")
 		}
 		var point map[string]any
 		require.NoError(t, json.Unmarshal(got.Point, &point))

@@ -45,7 +45,7 @@ type tablePlan struct {
 type Result struct {
 	Inserted   int // new in the table
 	Duplicates int // in the table already, or twice in the same batch
-	Rejected   int // refused by the database, now in rejected_points
+	Rejected   int // refused by the database, now in the dead-letter table
 }
 
 func (r *Result) add(other Result) {

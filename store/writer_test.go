@@ -62,7 +62,7 @@ func TestWriter_StoresAKeyOnceInEveryLane(t *testing.T) {
 			w := newTestWriter(pool, lanes)
 			for name, c := range map[string]struct {
 				id, n int
-				road  string
+				path  string
 			}{"few": {1, 40, "INSERT"}, "many": {2, 400, "COPY"}} {
 				points := flight(l, c.id, 0, c.n)
 				// Each once more, from another request on the same track.
@@ -108,7 +108,7 @@ func TestWriter_StoresPointsThatDifferInAnyPartOfTheKey(t *testing.T) {
 		add(first, firstTime+1, 46, 7)
 		add(first, firstTime, math.Nextafter(46, 47), 7)
 		add(first, firstTime, 46, math.Nextafter(7, 8))
-		// PostgreSQL takes the two zeros for the same.
+		// To PostgreSQL the two zeros are the same.
 		add(first, firstTime, 0, 0)
 		add(first, firstTime, math.Copysign(0, -1), math.Copysign(0, -1))
 		result, err := newTestWriter(pool, lanes).Write(t.Context(), points, "")

@@ -8,7 +8,7 @@ import (
 	"tracklane/internal/lane"
 )
 
-// BenchmarkDecode reads the bodies that telephones and loggers send.
+// BenchmarkDecode reads the bodies that phones and loggers send.
 func BenchmarkDecode(b *testing.B) {
 	for _, points := range []int{1, 10, 1000} {
 		b.Run(fmt.Sprintf("points=%d", points), func(b *testing.B) {

@@ -12,9 +12,9 @@ import (
 )
 
 // checkDecoded decodes a body and checks what holds of every body: the decoder
-// takes it or says why not, each point that was sent was accepted or rejected,
+// accepts it or says why not, each point that was sent was accepted or rejected,
 // and what was accepted reads the same from its JSON.
-func checkDecoded(t *testing.T, l *lane.Lane, body []byte) (decoded lane.Decoded, taken bool) {
+func checkDecoded(t *testing.T, l *lane.Lane, body []byte) (decoded lane.Decoded, accepted bool) {
 	decoded, err := l.Decode(body, lane.DecodeOptions{Now: now, RequestID: "r"})
 	if err != nil {
 		var malformed *lane.MalformedError
@@ -37,18 +37,18 @@ func checkDecoded(t *testing.T, l *lane.Lane, body []byte) (decoded lane.Decoded
 	return decoded, true
 }
 
-// fuzzJSON compares a lane's decoder with encoding/json: both take the same
+// fuzzJSON compares a lane's decoder with encoding/json: both accept the same
 // bodies as objects, and find the same number of points in them.
 func fuzzJSON(f *testing.F, name, list string) {
 	l := laneNamed(f, name, lane.Options{})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		decoded, taken := checkDecoded(t, l, body)
+		decoded, accepted := checkDecoded(t, l, body)
 		var members map[string]json.RawMessage
 		err := json.Unmarshal(body, &members)
-		if !taken {
+		if !accepted {
 			return
 		}
-		require.NoError(t, err, "the decoder takes what is not JSON")
+		require.NoError(t, err, "the decoder accepts what is not JSON")
 		var points []json.RawMessage
 		require.NoError(t, json.Unmarshal(members[list], &points))
 		require.Equal(t, len(points), decoded.Points.Len()+decoded.RejectedTotal)
@@ -73,8 +73,8 @@ func FuzzDecodeFlymaster(f *testing.F) {
 	f.Add([]byte("1,k\n1783958400.5,1e9,nan,inf,0x1p-2,-0,1_0\n\nEOF"))
 	l := laneNamed(f, "flymaster", lane.Options{})
 	f.Fuzz(func(t *testing.T, body []byte) {
-		decoded, taken := checkDecoded(t, l, body)
-		if !taken {
+		decoded, accepted := checkDecoded(t, l, body)
+		if !accepted {
 			return
 		}
 		sent := -1 // the first line is the device's

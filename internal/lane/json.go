@@ -180,7 +180,7 @@ func (d *jsonDecoder) trackColumn(name []byte) int {
 	return -1
 }
 
-// setTrackField takes over a track's value, and notes when no point can be
+// setTrackField sets a track's value, and notes when no point can be
 // stored with it.
 func (d *jsonDecoder) setTrackField(column int, text []byte, fields []Field) error {
 	c := &d.lane.TrackColumns[column]

@@ -49,7 +49,7 @@ func FuzzFastDecoder(f *testing.F) {
 		if withoutUUID {
 			fast.Response, fast.Points.Tracks[0].Fields[0] = slow.Response, slow.Points.Tracks[0].Fields[0]
 		}
-		// As text, which tells 0 from -0 and floats bit by bit.
+		// As text, which distinguishes 0 from -0 and floats bit by bit.
 		require.Equal(t, everything(slow), everything(fast))
 	})
 }
@@ -70,7 +70,7 @@ func TestFastDecoder(t *testing.T) {
 		name, body string
 		fast       bool
 	}{
-		{"as telephones write it", body(point, point), true},
+		{"as phones write it", body(point, point), true},
 		{"with spaces", " { \"flight_id\" :\t\"a\" ,\r\n\"track_points\" : [ { \"lat\" : -1.0 , \"lon\" : 0 , \"datetime\" : \"2026-07-14T10:00:00Z\" } ] } ", true},
 		{"fifteen digits", with("speed", "0.12345678901234"), true},
 		{"sixteen digits", with("speed", "0.123456789012345"), false},

@@ -76,12 +76,12 @@ type Lane struct {
 	// MaxBody is the largest request body, in bytes.
 	MaxBody int64
 
-	// ContentTypes lists the media types the endpoint takes. A type that ends
+	// ContentTypes lists the media types the endpoint accepts. A type that ends
 	// in "/*" stands for all of its subtypes. A request that names no type is
-	// always taken.
+	// always accepted.
 	ContentTypes []string
 
-	// PlainText makes the endpoint answer "OK" or "NOK" in plain text unless
+	// PlainText makes the endpoint respond "OK" or "NOK" in plain text unless
 	// the client accepts JSON.
 	PlainText bool
 
@@ -125,7 +125,7 @@ type Decoded struct {
 // the points were stored under.
 type ResponseMember struct{ Name, Value string }
 
-// MaxRejections is how many rejected points an answer names one by one.
+// MaxRejections is how many rejected points a response names one by one.
 const MaxRejections = 100
 
 // Rejection names a point that was left out, and why.

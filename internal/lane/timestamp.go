@@ -36,7 +36,7 @@ func parseTimestamp(text []byte) (microseconds int64, reason string) {
 	return at.UnixMicro(), ""
 }
 
-// hasNoZone tells whether text is an RFC 3339 time that lacks only its zone.
+// hasNoZone reports whether text is an RFC 3339 time that lacks only its zone.
 func hasNoZone(text []byte) bool {
 	var at time.Time
 	return at.UnmarshalText(append(bytes.Clone(text), 'Z')) == nil

@@ -13,13 +13,13 @@ import (
 )
 
 const (
-	// outboxPosts is how many posts wait for a server that is away: ten
+	// outboxPosts is how many posts wait for a server that is down: ten
 	// minutes' worth of a phone that sends every second.
 	outboxPosts = 600
 
 	firstRetry   = 250 * time.Millisecond
 	slowestRetry = 5 * time.Second
-	shownAnswer  = 500 // bytes of a refusal that are logged
+	shownBytes  = 500 // bytes of a refusal that are logged
 )
 
 // post is a request that an outbox sends.
@@ -29,7 +29,7 @@ type post struct {
 	body        []byte
 }
 
-// outbox sends one pilot's posts, in order, each until the server has taken
+// outbox sends one pilot's posts, in order, each until the server has accepted
 // it. Posts beyond the outboxPosts that may wait are dropped, which is logged.
 type outbox struct {
 	client *http.Client
@@ -72,7 +72,7 @@ func (o *outbox) run(ctx context.Context) {
 	}
 }
 
-// deliver sends a post again until the server has taken it, or has refused it
+// deliver sends a post again until the server has accepted it, or has refused it
 // in a way that sending it again will not change, or ctx is done.
 func (o *outbox) deliver(ctx context.Context, p post) {
 	delay := firstRetry
@@ -82,7 +82,7 @@ func (o *outbox) deliver(ctx context.Context, p post) {
 		switch {
 		case err == nil:
 			if attempt > 1 {
-				o.logger.Info("the server takes posts again", "path", p.path, "attempts", attempt)
+				o.logger.Info("the server accepts posts again", "path", p.path, "attempts", attempt)
 			}
 			return
 		case ctx.Err() != nil:
@@ -102,15 +102,15 @@ func (o *outbox) deliver(ctx context.Context, p post) {
 	}
 }
 
-// refusedError is an answer that will not change.
+// refusedError is a response that will not change.
 type refusedError struct {
 	status string
-	answer []byte
+	body []byte
 }
 
-func (e *refusedError) Error() string { return fmt.Sprintf("answer %s: %s", e.status, e.answer) }
+func (e *refusedError) Error() string { return fmt.Sprintf("response %s: %s", e.status, e.body) }
 
-// send posts once. It returns a *refusedError for an answer that is neither
+// send posts once. It returns a *refusedError for a response that is neither
 // success nor a failing server's.
 func (o *outbox) send(ctx context.Context, p post) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, o.server.JoinPath(p.path).String(), bytes.NewReader(p.body))
@@ -123,16 +123,16 @@ func (o *outbox) send(ctx context.Context, p post) error {
 		return err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, shownAnswer))
+	body, err := io.ReadAll(io.LimitReader(response.Body, shownBytes))
 	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return fmt.Errorf("read the response: %w", err)
 	}
 	switch {
 	case response.StatusCode < 300:
 		return nil
 	case response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests:
-		return fmt.Errorf("answer %s", response.Status)
+		return fmt.Errorf("response %s", response.Status)
 	default:
-		return &refusedError{status: response.Status, answer: answer}
+		return &refusedError{status: response.Status, body: body}
 	}
 }

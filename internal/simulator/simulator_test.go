@@ -30,7 +30,7 @@ type server struct {
 	posts    map[string]int
 	largest  map[string]int // points in one post
 	devices  map[string]bool
-	statuses []int // answers to give before accepting anything
+	statuses []int // responses to give before accepting anything
 	faults   []string
 }
 
@@ -162,8 +162,8 @@ func TestFly_StopsWithinASecond(t *testing.T) {
 		name    string
 		prepare func(*testing.T, *server)
 	}{
-		{"while the server answers", func(*testing.T, *server) {}},
-		{"while the server is away", func(_ *testing.T, s *server) { s.Close() }},
+		{"while the server responds", func(*testing.T, *server) {}},
+		{"while the server is down", func(_ *testing.T, s *server) { s.Close() }},
 		{"while the server hangs", func(t *testing.T, s *server) {
 			s.mu.Lock()
 			t.Cleanup(s.mu.Unlock)
