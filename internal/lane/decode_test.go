@@ -98,10 +98,12 @@ func TestLane_DecodeKeepsTimesAtTheLimits(t *testing.T) {
 		"2020-01-01T00:00:00.123456999Z": "2020-01-01T00:00:00.123456Z",
 		"2020-01-01T00:00:00-00:30":      "2020-01-01T00:30:00Z",
 	} {
-		decoded, err := decode(t, "upload", liveBody(strings.Replace(goodPoint, "2026-07-14T11:59:59.25Z", text, 1)))
-		require.NoError(t, err)
-		require.Empty(t, decoded.Rejected, text)
-		assert.Equal(t, want, lane.TimeOf(decoded.Points.Rows[0].Time).Format(time.RFC3339Nano), text)
+		t.Run(text, func(t *testing.T) {
+			decoded, err := decode(t, "upload", liveBody(strings.Replace(goodPoint, "2026-07-14T11:59:59.25Z", text, 1)))
+			require.NoError(t, err)
+			require.Empty(t, decoded.Rejected)
+			assert.Equal(t, want, lane.TimeOf(decoded.Points.Rows[0].Time).Format(time.RFC3339Nano))
+		})
 	}
 }
 
@@ -230,10 +232,12 @@ func TestLane_DecodeFlymasterSaysWhatIsMalformed(t *testing.T) {
 		"1,k\nEOF\nmore":              "There is more after the line EOF",
 		"99999999999999999999,k\nEOF": "The first line must begin with the device's serial number.",
 	} {
-		_, err := decode(t, "flymaster", body)
-		var malformed *lane.MalformedError
-		require.ErrorAs(t, err, &malformed, body)
-		assert.Contains(t, malformed.Reason, want)
+		t.Run(body, func(t *testing.T) {
+			_, err := decode(t, "flymaster", body)
+			var malformed *lane.MalformedError
+			require.ErrorAs(t, err, &malformed)
+			assert.Contains(t, malformed.Reason, want)
+		})
 	}
 }
 
@@ -245,23 +249,27 @@ func TestFlymasterKey_IsCheckedWhenThereIsASecret(t *testing.T) {
 		strings.ToUpper(hex.EncodeToString(sum[:])): true,
 		"": false, "0": false, strings.Repeat("0", 64): false,
 	} {
-		_, err := l.Decode([]byte("12345, "+key+"\nEOF\n"), lane.DecodeOptions{Now: now})
-		if allowed {
-			assert.NoError(t, err)
-			continue
-		}
-		var forbidden *lane.ForbiddenError
-		assert.ErrorAs(t, err, &forbidden, key)
+		t.Run(key, func(t *testing.T) {
+			_, err := l.Decode([]byte("12345, "+key+"\nEOF\n"), lane.DecodeOptions{Now: now})
+			if allowed {
+				assert.NoError(t, err)
+				return
+			}
+			var forbidden *lane.ForbiddenError
+			assert.ErrorAs(t, err, &forbidden)
+		})
 	}
 }
 
 func TestLane_DecodeReadsCoordinatesToTheLastBit(t *testing.T) {
 	for _, text := range []string{"46.12345678901234567", "0.1", "1e-7", "89.99999999999999", "4.9406564584124654e-324", "-0", "12.345678E0"} {
-		decoded, err := decode(t, "live", liveBody(`{"datetime":"2026-07-14T11:00:00Z","lon":0,"lat":`+text+`}`))
-		require.NoError(t, err)
-		var want float64
-		_, err = fmt.Sscan(text, &want)
-		require.NoError(t, err)
-		assert.Equal(t, math.Float64bits(want), math.Float64bits(decoded.Points.Rows[0].Lat), text)
+		t.Run(text, func(t *testing.T) {
+			decoded, err := decode(t, "live", liveBody(`{"datetime":"2026-07-14T11:00:00Z","lon":0,"lat":`+text+`}`))
+			require.NoError(t, err)
+			var want float64
+			_, err = fmt.Sscan(text, &want)
+			require.NoError(t, err)
+			assert.Equal(t, math.Float64bits(want), math.Float64bits(decoded.Points.Rows[0].Lat))
+		})
 	}
 }

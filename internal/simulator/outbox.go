@@ -19,7 +19,7 @@ const (
 
 	firstRetry   = 250 * time.Millisecond
 	slowestRetry = 5 * time.Second
-	shownBytes  = 500 // bytes of a refusal that are logged
+	shownBytes   = 500 // bytes of a refusal that are logged
 )
 
 // post is a request that an outbox sends.
@@ -105,7 +105,7 @@ func (o *outbox) deliver(ctx context.Context, p post) {
 // refusedError is a response that will not change.
 type refusedError struct {
 	status string
-	body []byte
+	body   []byte
 }
 
 func (e *refusedError) Error() string { return fmt.Sprintf("response %s: %s", e.status, e.body) }
