@@ -34,7 +34,7 @@ func newRejectedCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "rejected", Short: "List, show, retry or purge points that the database refused",
 		Long: `Points that the database refuses for what they hold are kept in the table
-rejected_points, and so are payloads that cannot be read. Once the cause is gone,
+the dead-letter table, rejected_points, and so are payloads that cannot be read. Once the cause is gone,
 "retry" stores them. It also puts tasks back to work that somebody archived in
 the web UI.`,
 		Args: noArguments,
