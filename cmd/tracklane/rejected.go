@@ -33,10 +33,10 @@ type rejects struct {
 func newRejectedCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "rejected", Short: "List, show, retry or purge points that the database refused",
-		Long: `Points that the database refuses for what they hold are kept in the table
-the dead-letter table, rejected_points, and so are payloads that cannot be read. Once the cause is gone,
-"retry" stores them. It also puts tasks back to work that somebody archived in
-the web UI.`,
+		Long: `Points that the database refuses for what they hold are kept in the
+dead-letter table, rejected_points, and so are payloads that cannot be read. Once
+the cause is gone, "retry" stores them. It also puts tasks back to work that
+somebody archived in the web UI.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
