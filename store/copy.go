@@ -51,6 +51,8 @@ func (t *tablePlan) appendCopyMessages(buffer []byte, points *lane.Points) []byt
 	total := points.Len()
 	parts := (total + copyRows - 1) / copyRows
 	buffer, query := beginMessage(buffer, 'Q')
+	buffer = append(buffer, transactionSettings...)
+	buffer = append(buffer, ';')
 	for range parts {
 		buffer = append(buffer, t.copySQL...)
 		buffer = append(buffer, ';')

@@ -68,7 +68,7 @@ func watchStatements(t *testing.T, pool *pgxpool.Pool, l *lane.Lane) (seen func(
 	_, err := pool.Exec(t.Context(), `
 		CREATE TABLE seen (id serial, verb text, rows int);
 		CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-			INSERT INTO seen (verb, rows) SELECT split_part(current_query(), ' ', 1), count(*) FROM added;
+			INSERT INTO seen (verb, rows) SELECT substring(current_query() FROM 'COPY|INSERT'), count(*) FROM added;
 			RETURN NULL;
 		END $$;
 		CREATE TRIGGER see AFTER INSERT ON `+l.Table+`

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"tracklane/internal/postgres"
 )
 
 // connectTimeout bounds the making of one connection, so that a server that
@@ -16,16 +19,15 @@ const connectTimeout = 5 * time.Second
 // Open returns a pool of connections as config says. It does not connect: a
 // database that is down is found out by the first query, and one that comes
 // back is used by the next. It changes config.
+//
+// A query to a database that is not encoded in UTF-8 gives a
+// postgres.ErrEncoding.
 func Open(config *pgxpool.Config) (*pgxpool.Pool, error) {
 	config.ConnConfig.ConnectTimeout = connectTimeout
-	parameters := config.ConnConfig.RuntimeParams
-	if parameters["application_name"] == "" {
-		parameters["application_name"] = "tracklane"
+	postgres.Configure(config.ConnConfig)
+	config.AfterConnect = func(_ context.Context, connection *pgx.Conn) error {
+		return postgres.CheckEncoding(connection)
 	}
-	// Late flights reach into compressed chunks: TimescaleDB before 2.22 stops
-	// a statement there that has to look at more rows than this says. Without
-	// TimescaleDB nothing reads it.
-	parameters["timescaledb.max_tuples_decompressed_per_dml_transaction"] = "0"
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		return nil, fmt.Errorf("open the pool of database connections: %w", err)

@@ -16,9 +16,9 @@ import (
 // rejectPoint puts a point that the database refused into the dead-letter table.
 func (w *Writer) rejectPoint(ctx context.Context, points *lane.Points, refusal *pgconn.PgError, taskID string) error {
 	receivedAt := lane.TimeOf(points.Tracks[points.Rows[0].TrackIndex].ReceivedAt)
-	_, err := w.pool.Exec(ctx, `
+	_, err := w.pool.Exec(ctx, withSettings+`
 		INSERT INTO rejected_points (lane, point, error, sqlstate, task_id, received_at)
-		VALUES ($1, $2, $3, $4, nullif($5, ''), $6)`,
+		SELECT $1, $2::jsonb, $3, $4, nullif($5, ''), $6::timestamptz FROM settings`,
 		points.Lane.Name, points.AppendPoint(nil, 0), refusal.Message, refusal.Code, taskID, receivedAt)
 	if err != nil {
 		return fmt.Errorf("keep a refused point in rejected_points: %w", err)
@@ -29,8 +29,9 @@ func (w *Writer) rejectPoint(ctx context.Context, points *lane.Points, refusal *
 // RejectPayload puts a task's payload that cannot be read as points into the
 // dead-letter table. The error is the database's or the context's.
 func (w *Writer) RejectPayload(ctx context.Context, l *lane.Lane, payload []byte, reason error, taskID string) error {
-	_, err := w.pool.Exec(ctx, `
-		INSERT INTO rejected_points (lane, payload, error, task_id) VALUES ($1, $2, $3, nullif($4, ''))`,
+	_, err := w.pool.Exec(ctx, withSettings+`
+		INSERT INTO rejected_points (lane, payload, error, task_id)
+		SELECT $1, $2::bytea, $3, nullif($4, '') FROM settings`,
 		l.Name, payload, reason.Error(), taskID)
 	if err != nil {
 		return fmt.Errorf("keep an unreadable payload in rejected_points: %w", err)

@@ -20,6 +20,20 @@ var oids = [...]uint32{
 	lane.UUID:      pgtype.UUIDOID,
 }
 
+// transactionSettings is a query that sets what each transaction needs that
+// stores a point: it is written to disk before it counts as committed, and
+// TimescaleDB before 2.22 lets it reach into compressed chunks however many
+// rows it finds there. They last until the transaction ends, and not for a
+// session: a pooler gives each transaction another one.
+const transactionSettings = `
+	SELECT set_config('synchronous_commit', 'on', true),
+		CASE WHEN current_setting('timescaledb.max_tuples_decompressed_per_dml_transaction', true) IS NOT NULL
+		THEN set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', true) END`
+
+// withSettings begins an INSERT ... SELECT FROM settings in which
+// transactionSettings hold.
+const withSettings = `WITH settings AS MATERIALIZED (` + transactionSettings + `) `
+
 // columnList is a lane's columns, quoted, between commas.
 func columnList(l *lane.Lane) string {
 	var names []string
@@ -39,6 +53,6 @@ func insertStatement(l *lane.Lane) string {
 	for i, c := range l.Columns() {
 		arrays = append(arrays, fmt.Sprintf("$%d::%s[]", i+1, c.Kind.SQLType()))
 	}
-	return fmt.Sprintf("INSERT INTO %s (%s) SELECT * FROM unnest(%s) ON CONFLICT DO NOTHING",
+	return withSettings + fmt.Sprintf("INSERT INTO %s (%s) SELECT points.* FROM settings, unnest(%s) AS points ON CONFLICT DO NOTHING",
 		pgx.Identifier{l.Table}.Sanitize(), columnList(l), strings.Join(arrays, ", "))
 }

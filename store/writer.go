@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgerrcode"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -31,10 +30,9 @@ type Writer struct {
 
 // tablePlan is how one lane's points are written.
 type tablePlan struct {
-	encoder    encoder
-	copySQL    string
-	insertSQL  string
-	insertName string
+	encoder   encoder
+	copySQL   string
+	insertSQL string
 
 	// copyCooldown is how many more batches without a duplicate are inserted
 	// before the next is copied.
@@ -79,10 +77,9 @@ func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, observe Ob
 	w.buffers.New = func() any { return new([]byte) }
 	for _, l := range lanes {
 		w.tables[l.Name] = &tablePlan{
-			encoder:    newEncoder(l),
-			copySQL:    copyStatement(l),
-			insertSQL:  insertStatement(l),
-			insertName: "insert_" + l.Table,
+			encoder:   newEncoder(l),
+			copySQL:   copyStatement(l),
+			insertSQL: insertStatement(l),
 		}
 	}
 	return w
@@ -180,24 +177,15 @@ func (w *Writer) Insert(ctx context.Context, points *lane.Points) (Result, error
 		return Result{}, fmt.Errorf("get a database connection: %w", err)
 	}
 	defer connection.Release()
-	tag, err := t.execInsert(ctx, connection.Conn(), parameters)
-	if err != nil {
-		return Result{}, fmt.Errorf("insert: %w", err)
+	const binaryFormat = 1
+	read := connection.Conn().PgConn().ExecParams(ctx, t.insertSQL, parameters, nil, []int16{binaryFormat}, nil).Read()
+	if read.Err != nil {
+		return Result{}, fmt.Errorf("insert: %w", read.Err)
 	}
-	result := Result{Inserted: int(tag.RowsAffected())}
+	result := Result{Inserted: int(read.CommandTag.RowsAffected())}
 	result.Duplicates = points.Len() - result.Inserted
 	t.updateCopyCooldown(result)
 	return result, nil
-}
-
-func (t *tablePlan) execInsert(ctx context.Context, conn *pgx.Conn, parameters [][]byte) (pgconn.CommandTag, error) {
-	// The connection knows the statement's name after the first time.
-	if _, err := conn.Prepare(ctx, t.insertName, t.insertSQL); err != nil {
-		return pgconn.CommandTag{}, err
-	}
-	const binaryFormat = 1
-	read := conn.PgConn().ExecPrepared(ctx, t.insertName, parameters, []int16{binaryFormat}, nil).Read()
-	return read.CommandTag, read.Err
 }
 
 // updateCopyCooldown starts the cooldown after a batch with duplicates, and
