@@ -19,15 +19,17 @@ type aggregator struct {
 	logger   *slog.Logger
 }
 
-// enqueueTimeout bounds the writing of a batch that is not the group's last.
+// enqueueTimeout bounds the write of a batch that Aggregate enqueues itself
+// because the group holds more points than one batch task may.
 const enqueueTimeout = 5 * time.Second
 
-// Aggregate implements asynq.GroupAggregator. It joins payloads as they are.
-// What a group brought beyond one batch it enqueues in batches of its own; if
-// that fails they stay in the task it returns, and the writer cuts it.
+// Aggregate implements asynq.GroupAggregator. It joins payloads without
+// decoding them. If the group holds more than one batch task may, it enqueues
+// all full batches but the last itself, and returns the last; a batch that
+// could not be enqueued stays with those returned, and the writer splits it.
 //
-// A crash between those batches and the acknowledgement of the group makes
-// asynq aggregate the group again: the points are written twice, and stored
+// A crash between these batches and the acknowledgement of the group makes
+// asynq aggregate the group again: the points are then queued twice, and stored
 // once.
 func (a *aggregator) Aggregate(_ string, tasks []*asynq.Task) *asynq.Task {
 	name, _, _ := strings.Cut(tasks[0].Type(), ":")
@@ -37,8 +39,8 @@ func (a *aggregator) Aggregate(_ string, tasks []*asynq.Task) *asynq.Task {
 	for _, task := range tasks {
 		count, err := Count(task.Payload())
 		if err != nil {
-			// The handler puts it aside: on its own it takes no good points
-			// with it.
+			// The handler dead-letters it. In a task of its own it takes no
+			// good points with it.
 			a.enqueue(name, task.Payload(), &payload)
 			continue
 		}
@@ -50,17 +52,17 @@ func (a *aggregator) Aggregate(_ string, tasks []*asynq.Task) *asynq.Task {
 		payload = append(payload, task.Payload()...)
 		points += count
 	}
-	return asynq.NewTask(name+":"+batchTask, payload, taskOptions()...)
+	return asynq.NewTask(taskType(name, batchTask), payload, taskOptions()...)
 }
 
-// enqueue writes a batch of its own, or puts it back before what is still to
-// be joined.
+// enqueue writes a batch task, or puts its payload in front of rest if that
+// fails. asynq gives an aggregator no context.
 func (a *aggregator) enqueue(queue string, payload []byte, rest *[]byte) {
 	ctx, cancel := context.WithTimeout(context.Background(), enqueueTimeout)
 	defer cancel()
-	task := asynq.NewTask(queue+":"+batchTask, payload, taskOptions()...)
+	task := asynq.NewTask(taskType(queue, batchTask), payload, taskOptions()...)
 	if _, err := a.client.EnqueueContext(ctx, task, asynq.Queue(queue)); err != nil {
-		a.logger.Warn("a group's batch could not be enqueued on its own and stays with the rest",
+		a.logger.Warn("a full batch of a group could not be enqueued on its own and stays with the rest",
 			"lane", queue, "error", err)
 		*rest = append(payload, *rest...)
 	}

@@ -4,96 +4,80 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	"tracklane/internal/lane"
 )
 
-// backpressure tells when Redis holds as many points as it may. It looks once a
-// second and counts in between what this process adds.
+// backpressure keeps new points away from a Redis that holds as many as it
+// may. It counts what this process enqueues between two refreshes. Any number
+// of goroutines may use one at the same time.
 type backpressure struct {
-	inspector *Inspector
-	replay    *replayBuffer // hears of each look
-	maxPoints int
-	logger    *slog.Logger
+	maxPoints      int // in all queues together
+	lowestPriority int // of the lanes
+	waitingPoints  func(context.Context) (int, error)
+	logger         *slog.Logger
 
 	waiting atomic.Int64 // points, in all queues
-	memory  atomic.Int64 // thousandths of Redis's maxmemory that are in use
-	full    atomic.Bool  // for the log: some lane was refused since it last was not
+	memory  fraction     // of Redis's maxmemory that is in use
+	full    atomic.Bool  // for the log: some lane was refused since all were last admitted
+}
+
+// newBackpressure returns a backpressure that admits every lane until its first
+// refresh. waitingPoints counts the points in all queues.
+func newBackpressure(lanes []*lane.Lane, maxPoints int, waitingPoints func(context.Context) (int, error), logger *slog.Logger) *backpressure {
+	b := &backpressure{maxPoints: maxPoints, waitingPoints: waitingPoints, logger: logger}
+	for _, l := range lanes {
+		b.lowestPriority = max(b.lowestPriority, l.Priority)
+	}
+	return b
 }
 
 const (
-	// refreshInterval is how often Redis is looked at.
-	refreshInterval = time.Second
+	// maxMemoryUsage is the fraction of Redis's maxmemory that points may fill.
+	// The workers need the rest: at maxmemory Redis does not let them take
+	// tasks off the queues either.
+	maxMemoryUsage = 0.85
 
-	// maxMemory is the share of Redis's maxmemory, in thousandths, that points
-	// may fill. The workers need the rest: at maxmemory Redis does not let them
-	// take tasks off the queues either.
-	maxMemory = 850
-
-	// headroomPerPriority is the share of both bounds, in thousandths, that each step of
+	// headroomPerPriority is the fraction of both bounds that each step of
 	// priority keeps free for the one above it.
-	headroomPerPriority = 100
+	headroomPerPriority = 0.1
 )
 
-// admit tells whether a lane's next points may go to Redis. The most urgent
+// admit reports whether a lane's next points may go to Redis. The most urgent
 // lane is the last to be refused.
-func (p *backpressure) admit(l *lane.Lane) bool {
-	share := int64(1000 - headroomPerPriority*(l.Priority-1))
-	ok := p.waiting.Load() < int64(p.maxPoints)*share/1000 && p.memory.Load() < maxMemory*share/1000
-	if !ok && !p.full.Swap(true) {
-		p.logger.Warn("Redis holds as many points as it may; new ones go straight to the database",
-			"lane", l.Name, "waiting_points", p.waiting.Load(), "memory_percent", p.memory.Load()/10)
+func (b *backpressure) admit(l *lane.Lane) bool {
+	ok := b.below(l.Priority)
+	if !ok && !b.full.Swap(true) {
+		b.logger.Warn("Redis holds as many points as it may; new ones go straight to the database",
+			"lane", l.Name, "waiting_points", b.waiting.Load(), "memory_percent", int(100*b.memory.load()))
 	}
 	return ok
 }
 
-// recordEnqueued counts points that this process put into Redis.
-func (p *backpressure) recordEnqueued(points int) { p.waiting.Add(int64(points)) }
-
-// run looks at Redis until ctx ends.
-func (p *backpressure) run(ctx context.Context) {
-	ticker := time.NewTicker(refreshInterval)
-	defer ticker.Stop()
-	for {
-		p.refresh(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
+// below reports whether Redis holds less than it may for lanes of a priority.
+func (b *backpressure) below(priority int) bool {
+	share := 1 - headroomPerPriority*float64(priority-1)
+	return float64(b.waiting.Load()) < float64(b.maxPoints)*share && b.memory.load() < maxMemoryUsage*share
 }
 
-// refresh reads both figures. While Redis cannot be asked they stay: the breaker
-// decides then.
-func (p *backpressure) refresh(ctx context.Context) {
-	asked := time.Now()
-	redis := p.inspector.Redis(ctx)
-	if !redis.Connected {
+// recordEnqueued counts points that this process enqueues.
+func (b *backpressure) recordEnqueued(points int) { b.waiting.Add(int64(points)) }
+
+// refresh replaces what is known of Redis by a reading, and by the number of
+// points that wait. While Redis cannot be asked both stay: the breaker decides
+// then.
+func (b *backpressure) refresh(ctx context.Context, r reading) {
+	if !r.Connected {
 		return
 	}
-	p.replay.observeRunID(ctx, redis.RunID, asked)
-	memory := int64(0)
-	if redis.MaxMemory > 0 {
-		memory = redis.UsedMemory * 1000 / redis.MaxMemory
-	}
-	p.memory.Store(memory)
-	queues, err := p.inspector.Queues()
+	b.memory.store(r.memoryUsage())
+	waiting, err := b.waitingPoints(ctx)
 	if err != nil {
 		return // Redis failed meanwhile
 	}
-	total := 0
-	for _, l := range p.inspector.lanes {
-		backlog, err := p.inspector.Backlog(ctx, l, queues[l.Name])
-		if err != nil {
-			return
-		}
-		total += backlog.Points
-	}
-	p.waiting.Store(int64(total))
-	lowest := int64(1000 - headroomPerPriority*(len(p.inspector.lanes)-1))
-	if int64(total) < int64(p.maxPoints)*lowest/1000 && memory < maxMemory*lowest/1000 && p.full.Swap(false) {
-		p.logger.Info("Redis takes points of every lane again")
+	b.waiting.Store(int64(waiting))
+	// One step to spare, so that the log does not flap.
+	if b.below(b.lowestPriority+1) && b.full.Swap(false) {
+		b.logger.Info("Redis accepts points of every lane again")
 	}
 }

@@ -24,16 +24,18 @@ const (
 )
 
 // breaker keeps requests away from a Redis that failed. One failure opens it;
-// only a probe, never a request, finds out that Redis is back.
+// only a probe, never a request, finds out that Redis is back. Any number of
+// goroutines may use one at the same time.
 type breaker struct {
 	circuit *gobreaker.CircuitBreaker[struct{}]
 	client  redis.UniversalClient
 	timeout time.Duration
+	logger  *slog.Logger
 }
 
 func newBreaker(client redis.UniversalClient, timeout time.Duration, logger *slog.Logger) *breaker {
 	return &breaker{
-		client: client, timeout: timeout,
+		client: client, timeout: timeout, logger: logger,
 		circuit: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 			Name:        "redis",
 			Timeout:     probeInterval,
@@ -43,18 +45,18 @@ func newBreaker(client redis.UniversalClient, timeout time.Duration, logger *slo
 				case gobreaker.StateOpen:
 					logger.Debug("Redis is left alone until the next probe")
 				case gobreaker.StateClosed:
-					logger.Info("Redis takes points again")
+					logger.Info("Redis accepts points again")
 				}
 			},
 		}),
 	}
 }
 
-// closed tells whether Redis is in use.
+// closed reports whether Redis is in use.
 func (b *breaker) closed() bool { return b.circuit.State() == gobreaker.StateClosed }
 
-// do calls write unless Redis failed a moment ago. An error of write opens the
-// breaker.
+// do calls write, or returns ErrUnavailable if Redis failed a moment ago. An
+// error of write opens the breaker, and is logged.
 func (b *breaker) do(write func() error) error {
 	if !b.closed() {
 		return ErrUnavailable
@@ -63,33 +65,29 @@ func (b *breaker) do(write func() error) error {
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return ErrUnavailable
 	}
+	if err != nil {
+		b.logger.Error("Redis did not accept points; they go straight to the database", "error", err)
+	}
 	return err
 }
 
 // run probes Redis while the breaker is not closed, until ctx ends.
 func (b *breaker) run(ctx context.Context) {
-	ticker := time.NewTicker(probeInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	every(ctx, probeInterval, func() {
 		if b.closed() {
-			continue
+			return
 		}
-		// An error is expected for as long as Redis is away; the request that
+		// An error is expected for as long as Redis is down; the request that
 		// met it first has logged it.
 		_, _ = b.circuit.Execute(func() (struct{}, error) {
 			ctx, cancel := context.WithTimeout(ctx, b.timeout)
 			defer cancel()
 			return struct{}{}, probe(ctx, b.client)
 		})
-	}
+	})
 }
 
-// probe finds out whether Redis takes writes: one that is out of memory or a
+// probe returns nil if Redis accepts writes: one that is out of memory or a
 // replica answers a PING all the same.
 func probe(ctx context.Context, client redis.UniversalClient) error {
 	if err := client.Set(ctx, probeKey, 1, probeLifetime).Err(); err != nil {

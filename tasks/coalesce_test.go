@@ -48,7 +48,7 @@ func startWorker(t *testing.T, connections *Connections, pool *pgxpool.Pool) {
 		slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { worker.Run(ctx) })
+	running.Go(func() { assert.NoError(t, worker.Run(ctx)) })
 	t.Cleanup(func() {
 		stop()
 		running.Wait()
@@ -164,9 +164,9 @@ func TestWhatTheWorkerCannotReadIsKeptAndTakesNoGoodPointsWithIt(t *testing.T) {
 	pool := openMigrated(t)
 	e, l := newTestEnqueuer(connections, 5*time.Second)
 	require.NoError(t, e.Enqueue(t.Context(), pointAt(l, 7)))
-	require.NoError(t, e.enqueueSmall(t.Context(), l, groupName(0), []byte("garbage")))
-	require.NoError(t, e.enqueueSmall(t.Context(), l, groupName(0), Encode(nil, pointAt(l, 8))))
-	require.NoError(t, e.enqueueBatch(t.Context(), l, Encode(nil, pointAt(l, 2))[:30]))
+	require.NoError(t, e.publisher.publish(t.Context(), l, []byte("garbage"), 1))
+	require.NoError(t, e.publisher.publish(t.Context(), l, Encode(nil, pointAt(l, 8)), 1))
+	require.NoError(t, e.publisher.publish(t.Context(), l, Encode(nil, pointAt(l, 2))[:30], testBatching.MinPoints))
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 2500)))
 	startWorker(t, connections, pool)
 	require.Eventually(t, func() bool {

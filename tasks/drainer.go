@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"time"
 
 	"github.com/hibiken/asynq"
 
@@ -21,33 +20,46 @@ type drainer struct {
 	inspector *Inspector
 	handler   *taskHandler
 	logger    *slog.Logger
+
+	memory fraction      // of Redis's maxmemory that is in use
+	full   chan struct{} // holds a token when memory reached the high watermark
+}
+
+func newDrainer(inspector *Inspector, handler *taskHandler, logger *slog.Logger) *drainer {
+	return &drainer{inspector: inspector, handler: handler, logger: logger, full: make(chan struct{}, 1)}
 }
 
 const (
-	// drainInterval is how often Redis's memory is looked at.
-	drainInterval = 2 * time.Second
+	// drainHighWatermark and drainLowWatermark are fractions of Redis's
+	// maxmemory: when its use reaches the first, Redis is drained until it is
+	// below the second.
+	drainHighWatermark, drainLowWatermark = 0.99, 0.9
 
-	// drainHighWatermark and drainLowWatermark are shares of Redis's maxmemory, in
-	// thousandths: a Redis that is fuller than the first is drained until it
-	// is less full than the second.
-	drainHighWatermark, drainLowWatermark = 990, 900
-
-	// drainPage is how many tasks are read at a time.
-	drainPage = 10
+	// drainPageSize is how many tasks are read at a time.
+	drainPageSize = 10
 )
 
-// run looks after Redis until ctx ends.
+// observe is told each reading, and does not wait for the drain.
+func (d *drainer) observe(_ context.Context, r reading) {
+	d.memory.store(r.memoryUsage())
+	if r.memoryUsage() >= drainHighWatermark {
+		select {
+		case d.full <- struct{}{}:
+		default: // it is known already
+		}
+	}
+}
+
+// run drains Redis whenever it is full, until ctx ends.
 func (d *drainer) run(ctx context.Context) {
-	ticker := time.NewTicker(drainInterval)
-	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-d.full:
 		}
-		if d.memoryUsage(ctx) < drainHighWatermark {
-			continue
+		if d.memory.load() < drainHighWatermark {
+			continue // the drain before this one has made room
 		}
 		if err := d.drain(ctx); err != nil && ctx.Err() == nil {
 			d.logger.Error("Redis is out of memory and could not be drained", "error", err)
@@ -55,21 +67,12 @@ func (d *drainer) run(ctx context.Context) {
 	}
 }
 
-// memoryUsage is the share of maxmemory in use, in thousandths; 0 where there is
-// no limit or Redis does not answer.
-func (d *drainer) memoryUsage(ctx context.Context) int64 {
-	redis := d.inspector.Redis(ctx)
-	if !redis.Connected || redis.MaxMemory == 0 {
-		return 0
-	}
-	return redis.UsedMemory * 1000 / redis.MaxMemory
-}
-
-// drain writes and deletes tasks until Redis has room or they are at an end.
+// drain writes and deletes tasks until Redis has room or no task is left. It
+// may go on for a second after that: that is how old a reading can be.
 func (d *drainer) drain(ctx context.Context) error {
-	d.logger.Warn("Redis is out of memory: writing tasks past asynq until there is room")
+	d.logger.Warn("Redis is out of memory: writing tasks without asynq until there is room")
 	drained := 0
-	for d.memoryUsage(ctx) >= drainLowWatermark {
+	for d.memory.load() >= drainLowWatermark {
 		before := drained
 		for _, l := range d.inspector.lanes {
 			n, err := d.drainLane(ctx, l)
@@ -79,7 +82,7 @@ func (d *drainer) drain(ctx context.Context) error {
 			}
 		}
 		if drained == before {
-			break // the rest belongs to others
+			break // something other than tasks fills Redis
 		}
 	}
 	d.logger.Info("Redis was drained", "tasks", drained)
@@ -91,7 +94,7 @@ func (d *drainer) drainLane(ctx context.Context, l *lane.Lane) (drained int, err
 	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
 		d.inspector.inspector.ListPendingTasks, d.inspector.inspector.ListRetryTasks, d.listAggregating,
 	} {
-		page, err := list(l.Name, asynq.PageSize(drainPage))
+		page, err := list(l.Name, asynq.PageSize(drainPageSize))
 		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
 			return drained, fmt.Errorf("list the tasks of the queue %s: %w", l.Name, err)
 		}
@@ -100,9 +103,9 @@ func (d *drainer) drainLane(ctx context.Context, l *lane.Lane) (drained int, err
 				return drained, err
 			}
 			if err := d.inspector.inspector.DeleteTask(l.Name, task.ID); err != nil {
-				// There is room again and a worker has it, which then writes
-				// what is written already.
-				d.logger.Debug("a task that was written past asynq stays", "task_id", task.ID, "error", err)
+				// There is room again, and a worker has taken the task: it will
+				// write the same points, which are stored once.
+				d.logger.Debug("a task that was written without asynq was not deleted", "task_id", task.ID, "error", err)
 				return drained, nil
 			}
 			drained++

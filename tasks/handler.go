@@ -15,8 +15,9 @@ import (
 	"tracklane/store"
 )
 
-// taskHandler writes the points of one task. It serves tasks of both kinds: an
-// operator may run a task of a group on its own.
+// taskHandler writes the points of tasks. It handles tasks of both kinds: an
+// operator may run a task of a group on its own. Any number of goroutines may
+// use one at the same time.
 type taskHandler struct {
 	lanes    map[string]*lane.Lane
 	writer   *store.Writer
@@ -29,21 +30,22 @@ type taskHandler struct {
 var errStopping = errors.New("the worker is stopping")
 
 const (
-	// inPlaceRetryWindow is how long a task stays with its worker while the database is
-	// away. Its worker meanwhile takes no other, so the queues are not spun
-	// through for nothing.
+	// inPlaceRetryWindow is how long a task stays with its worker while the
+	// database is down. The worker meanwhile takes no other task, so that the
+	// queues are not cycled through for nothing.
 	inPlaceRetryWindow = 15 * time.Second
 
 	// writeTimeout bounds one write, so that a silent database cannot hold a
 	// worker for good.
 	writeTimeout = 30 * time.Second
 
+	// The backoff between two writes doubles from the first to the second.
 	initialBackoff = 100 * time.Millisecond
 	maxBackoff     = 2 * time.Second
 )
 
 // ProcessTask implements asynq.Handler. It returns nil when each point of the
-// task is in its table or in rejected_points.
+// task is in its table or in the dead-letter table rejected_points.
 func (h *taskHandler) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	taskID, _ := asynq.GetTaskID(ctx)
 	name, _, _ := strings.Cut(task.Type(), ":")
@@ -56,13 +58,14 @@ func (h *taskHandler) ProcessTask(ctx context.Context, task *asynq.Task) error {
 	return h.write(ctx, l, taskID, task.Payload())
 }
 
-// write writes the points of a task, or keeps a payload that holds none.
+// write writes the points of a task, or dead-letters the payload if it cannot be
+// decoded. It returns an error when neither was committed.
 func (h *taskHandler) write(ctx context.Context, l *lane.Lane, taskID string, payload []byte) error {
-	begun := time.Now()
+	start := time.Now()
 	logger := h.logger.With("lane", l.Name, "task_id", taskID)
 	points, err := Decode(l, payload)
 	if err != nil {
-		logger.Error("a payload cannot be read; it is kept in rejected_points", "bytes", len(payload), "error", err)
+		logger.Error("a payload cannot be decoded; it is dead-lettered in rejected_points", "bytes", len(payload), "error", err)
 		return h.writeWithRetry(ctx, logger, 0, func(ctx context.Context) error {
 			return h.writer.RejectPayload(ctx, l, payload, err, taskID)
 		})
@@ -77,18 +80,18 @@ func (h *taskHandler) write(ctx context.Context, l *lane.Lane, taskID string, pa
 		return err
 	}
 	if result.Rejected > 0 {
-		logger.Error("the database refused points; they are kept in rejected_points",
+		logger.Error("the database refused points; they are dead-lettered in rejected_points",
 			"points", size, "rejected", result.Rejected, "request_ids", requestIDs(points))
 	}
 	if logger.Enabled(ctx, slog.LevelDebug) {
 		logger.Debug("wrote a batch", "points", size, "inserted", result.Inserted,
-			"duplicates", result.Duplicates, "duration", time.Since(begun), "request_ids", requestIDs(points))
+			"duplicates", result.Duplicates, "duration", time.Since(start), "request_ids", requestIDs(points))
 	}
 	return nil
 }
 
-// writeWithRetry repeats write until it succeeds, inPlaceRetryWindow is at an end, or the worker
-// is to stop. It logs a failure.
+// writeWithRetry calls write until it succeeds, inPlaceRetryWindow is over, or the
+// worker is to stop. It logs the failure that it returns.
 func (h *taskHandler) writeWithRetry(ctx context.Context, logger *slog.Logger, points int, write func(context.Context) error) error {
 	err := h.retry(ctx, write)
 	if err != nil {
@@ -99,12 +102,12 @@ func (h *taskHandler) writeWithRetry(ctx context.Context, logger *slog.Logger, p
 
 func (h *taskHandler) retry(ctx context.Context, write func(context.Context) error) error {
 	giveUp := time.Now().Add(inPlaceRetryWindow)
-	for pause := initialBackoff; ; pause = min(2*pause, maxBackoff) {
+	for backoff := initialBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		err := writeOnce(ctx, write)
 		if err == nil || time.Now().After(giveUp) || ctx.Err() != nil {
 			return err
 		}
-		timer := time.NewTimer(pause/2 + rand.N(pause))
+		timer := time.NewTimer(backoff/2 + rand.N(backoff))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

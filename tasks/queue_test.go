@@ -181,7 +181,7 @@ func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
 }
 
 func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
-	p := &backpressure{maxPoints: 1000, logger: slog.New(slog.DiscardHandler)}
+	p := newBackpressure(lane.All(lane.Options{}), 1000, nil, slog.New(slog.DiscardHandler))
 	allowed := func() (names []string) {
 		for _, l := range lane.All(lane.Options{}) {
 			if p.admit(l) {
@@ -198,9 +198,9 @@ func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
 	p.recordEnqueued(100)
 	assert.Empty(t, allowed())
 	p.waiting.Store(0)
-	p.memory.Store(800)
+	p.memory.store(0.8)
 	assert.Equal(t, []string{"live"}, allowed())
-	p.memory.Store(900)
+	p.memory.store(0.9)
 	assert.Empty(t, allowed())
 }
 
@@ -218,9 +218,9 @@ func TestAggregatedBatchesHoldAtMostTheirMaximum(t *testing.T) {
 	for i := range 20 {
 		points := examplePoints(l, 10+i*20)
 		total += points.Len()
-		tasks = append(tasks, asynq.NewTask(taskType(l, smallTask), Encode(nil, points)))
+		tasks = append(tasks, asynq.NewTask(taskType(l.Name, smallTask), Encode(nil, points)))
 	}
-	tasks = append(tasks, asynq.NewTask(taskType(l, smallTask), []byte("garbage")))
+	tasks = append(tasks, asynq.NewTask(taskType(l.Name, smallTask), []byte("garbage")))
 	last := a.Aggregate("0", tasks)
 	assert.Equal(t, "live:batch", last.Type())
 	count, err := Count(last.Payload())
@@ -275,9 +275,9 @@ func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 	running.Go(func() { e.Run(ctx) })
 	t.Cleanup(func() { stop(); running.Wait() })
 	require.Eventually(t, func() bool {
-		e.replay.mu.Lock()
-		defer e.replay.mu.Unlock()
-		return e.replay.runID != ""
+		e.publisher.replay.mu.Lock()
+		defer e.publisher.replay.mu.Unlock()
+		return e.publisher.replay.runID != ""
 	}, 5*time.Second, 10*time.Millisecond)
 
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 3)))
@@ -295,12 +295,12 @@ func TestCopiesOfWhatWasAcknowledgedAreBounded(t *testing.T) {
 	r := &replayBuffer{logger: slog.New(slog.DiscardHandler)}
 	l := lane.All(lane.Options{})[0]
 	for range 100 {
-		r.add(l, make([]byte, 1<<20))
+		r.add(l, make([]byte, 1<<20), 1)
 	}
 	assert.Len(t, r.entries, 16)
-	r.observeRunID(t.Context(), "first", time.Now())
+	r.observeRunID(t.Context(), "first", time.Now(), nil)
 	assert.Len(t, r.entries, 16, "Redis may not have written them yet")
-	r.observeRunID(t.Context(), "first", time.Now().Add(replayAge+time.Second))
+	r.observeRunID(t.Context(), "first", time.Now().Add(replayAge+time.Second), nil)
 	assert.Empty(t, r.entries)
 	assert.Zero(t, r.bytes)
 }
@@ -311,7 +311,7 @@ func BenchmarkAggregate(b *testing.B) {
 	a := &aggregator{lanes: map[string]*lane.Lane{l.Name: l}, batching: testBatching, logger: slog.New(slog.DiscardHandler)}
 	var tasks []*asynq.Task
 	for range testBatching.MinPoints {
-		tasks = append(tasks, asynq.NewTask(taskType(l, smallTask), Encode(nil, examplePoints(l, 1))))
+		tasks = append(tasks, asynq.NewTask(taskType(l.Name, smallTask), Encode(nil, examplePoints(l, 1))))
 	}
 	b.ReportAllocs()
 	for b.Loop() {

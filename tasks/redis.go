@@ -9,33 +9,32 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Connections are the pools through which a process talks to Redis, one for
-// each way of waiting: a request gives up soon, a worker is patient, and who
-// looks at the queues must not take connections from either.
+// Connections are the pools through which a process talks to Redis. They differ
+// in their timeouts, and none can take connections from another.
 type Connections struct {
-	Enqueue redis.UniversalClient
-	Work    redis.UniversalClient
-	Inspect redis.UniversalClient
+	Enqueue redis.UniversalClient // for requests, which give up soon
+	Work    redis.UniversalClient // for workers, which are patient
+	Inspect redis.UniversalClient // for who reads the state of Redis and the queues
 }
 
 const (
-	// workTimeout is how long a worker waits for Redis's answer. A command
-	// given up may have been carried out, and a task it took off the queue then
-	// waits for its lease to run out.
+	// workTimeout is how long a worker waits for Redis's response. A command
+	// that was given up may have been executed; a task that it took off the
+	// queue then waits until its lease expires.
 	workTimeout = 10 * time.Second
 
-	// errorBackoff is how long a worker's command that could not reach Redis
-	// takes at the least: asynq repeats such a command at once, and would keep
-	// a core busy while Redis is away.
+	// errorBackoff is the least time that a worker's command takes when it could
+	// not reach Redis: asynq repeats such a command at once, and would keep a
+	// core busy while Redis is down.
 	errorBackoff = 250 * time.Millisecond
 )
 
-// Connect makes the pools for the server that options name, of together about
-// maxConnections connections. It does not connect: each command does that for
-// itself, and fails as long as Redis is away. A command ends when its context
-// does, and on its own after a time that its pool says.
+// Connect makes the pools for the server that options name, of about
+// maxConnections connections together. It does not connect: each command does,
+// and fails while Redis is down. A command ends when its context does, and at
+// the latest after the timeout of its pool.
 func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
-	options.MaxRetries = -1   // what to do after a failure is decided by the caller
+	options.MaxRetries = -1   // the caller decides what to do after a failure
 	options.DialerRetries = 1 // likewise
 	options.PipelinePoolSize = -1
 	options.ContextTimeoutEnabled = true
@@ -52,7 +51,7 @@ func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 	return connections
 }
 
-// Close closes the pools.
+// Close closes the pools. It returns their errors joined.
 func (c *Connections) Close() error {
 	return errors.Join(c.Enqueue.Close(), c.Work.Close(), c.Inspect.Close())
 }
@@ -83,7 +82,8 @@ func (backoffHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// isTransient reports whether Redis answers that it cannot work at present.
+// isTransient reports whether an error that Redis returned says that it cannot
+// serve at present.
 func isTransient(redisErr redis.Error) bool {
 	for _, prefix := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF"} {
 		if redis.HasErrorPrefix(redisErr, prefix) {

@@ -117,3 +117,20 @@ func peek(payload []byte) (points int, received time.Time) {
 	}
 	return points, lane.TimeOf(int64(binary.LittleEndian.Uint64(block.rest)))
 }
+
+// waitingPoints returns how many points wait in all queues together.
+func (i *Inspector) waitingPoints(ctx context.Context) (int, error) {
+	queues, err := i.Queues()
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, l := range i.lanes {
+		backlog, err := i.Backlog(ctx, l, queues[l.Name])
+		if err != nil {
+			return 0, err
+		}
+		total += backlog.Points
+	}
+	return total, nil
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -16,7 +17,8 @@ import (
 	"tracklane/store"
 )
 
-// WorkerOptions says how a worker takes tasks off the queues.
+// WorkerOptions says how a worker takes tasks off the queues. All of them are
+// required.
 type WorkerOptions struct {
 	Concurrency int            // batches written at the same time
 	Weights     map[string]int // of the queues, by lane
@@ -27,14 +29,17 @@ type WorkerOptions struct {
 	ShutdownTimeout time.Duration
 }
 
-// Worker takes batches off the lanes' queues and writes them.
+// Worker takes batches off the lanes' queues and writes them to PostgreSQL.
 type Worker struct {
-	redis     redis.UniversalClient
-	inspector *Inspector
-	lanes     map[string]*lane.Lane
-	options   WorkerOptions
-	handler   *taskHandler
-	logger    *slog.Logger
+	redis    redis.UniversalClient
+	lanes    map[string]*lane.Lane
+	options  WorkerOptions
+	started  atomic.Bool
+	stopping chan struct{} // closed when the worker is to stop
+	handler  *taskHandler
+	drainer  *drainer
+	monitor  *monitor
+	logger   *slog.Logger
 }
 
 // NewWorker returns a worker that writes with writer. Run starts it.
@@ -43,44 +48,64 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, writer *store.Write
 	for _, l := range lanes {
 		byName[l.Name] = l
 	}
+	inspector := NewInspector(connections, lanes)
+	stopping := make(chan struct{})
+	handler := &taskHandler{lanes: byName, writer: writer, stopping: stopping, logger: logger}
+	drainer := newDrainer(inspector, handler, logger)
 	return &Worker{
-		redis:     connections.Work,
-		inspector: NewInspector(connections, lanes),
-		lanes:     byName,
-		options:   options,
-		handler:   &taskHandler{lanes: byName, writer: writer, logger: logger},
-		logger:    logger,
+		redis: connections.Work, lanes: byName, options: options,
+		stopping: stopping, handler: handler, drainer: drainer,
+		monitor: &monitor{ask: inspector.Redis, observers: []func(context.Context, reading){drainer.observe}},
+		logger:  logger,
 	}
 }
 
 const (
 	// taskCheckInterval is how long an idle worker waits before it looks for
-	// tasks again: asynq polls. It costs four commands a look.
+	// tasks again: asynq polls. Each time costs four commands.
 	taskCheckInterval = 100 * time.Millisecond
 
-	// retryCheckInterval is how often tasks that wait for another try are
-	// looked through.
+	// retryCheckInterval is how often asynq looks for tasks whose next try is
+	// due.
 	retryCheckInterval = 2 * time.Second
 
 	// maxRetryDelay is the longest that a task waits for another try.
 	maxRetryDelay = 20 * time.Second
 
-	// maintenanceInterval is how often orphaned groups are searched for.
+	// maintenanceInterval is how often maintain is called.
 	maintenanceInterval = 20 * time.Second
 )
 
 // Run processes tasks until ctx ends, then finishes the batches that are being
-// written and hands the others back. While Redis is away, at the start or
-// later, it waits for it.
-func (w *Worker) Run(ctx context.Context) {
-	if !w.waitForRedis(ctx) {
-		return
+// written, for at most ShutdownTimeout, and hands the others back. While Redis
+// is down, at the start or later, it waits for it. It returns nil after that,
+// and an error at once when the worker cannot start. A Worker runs once: the
+// second call of Run is such an error.
+func (w *Worker) Run(ctx context.Context) error {
+	if w.started.Swap(true) {
+		return errors.New("start the worker: it was run before")
 	}
-	stopping, stop := context.WithCancel(context.Background())
-	defer stop()
-	w.handler.stopping = stopping.Done()
+	if !w.waitForRedis(ctx) {
+		return nil
+	}
+	server := asynq.NewServerFromRedisClient(w.redis, w.serverConfig())
+	if err := server.Start(w.handler); err != nil {
+		return fmt.Errorf("start the worker: %w", err)
+	}
 
-	server := asynq.NewServerFromRedisClient(w.redis, asynq.Config{
+	var background sync.WaitGroup
+	background.Go(func() { every(ctx, maintenanceInterval, func() { w.maintain(ctx) }) })
+	background.Go(func() { w.monitor.run(ctx) })
+	background.Go(func() { w.drainer.run(ctx) })
+	<-ctx.Done()
+	close(w.stopping)
+	server.Shutdown()
+	background.Wait()
+	return nil
+}
+
+func (w *Worker) serverConfig() asynq.Config {
+	return asynq.Config{
 		Concurrency:              w.options.Concurrency,
 		Queues:                   w.options.Weights,
 		TaskCheckInterval:        taskCheckInterval,
@@ -88,37 +113,23 @@ func (w *Worker) Run(ctx context.Context) {
 		ShutdownTimeout:          w.options.ShutdownTimeout,
 		GroupGracePeriod:         w.options.Batching.GracePeriod,
 		GroupMaxDelay:            w.options.Batching.MaxDelay,
-		// A group is begun anew once it holds MinPoints points, so this many
-		// tasks are a batch if each has one point.
+		// groups.next leaves a group once it holds MinPoints points, so this
+		// many tasks are a batch if each has one point.
 		GroupMaxSize: w.options.Batching.MinPoints,
 		GroupAggregator: &aggregator{
 			client: asynq.NewClientFromRedisClient(w.redis),
 			lanes:  w.lanes, batching: w.options.Batching, logger: w.logger,
 		},
 		RetryDelayFunc: retryDelay,
-		// No task is ever to blame for its failure: what the database refuses
-		// is put aside by the handler.
+		// Retries are unlimited: no failure is the task's fault, since the
+		// handler dead-letters what the database refuses.
 		IsFailure: func(error) bool { return false },
 		Logger:    asynqLogger{w.logger},
 		LogLevel:  asynq.InfoLevel,
-	})
-	if err := server.Start(w.handler); err != nil {
-		// Only a server that was started before returns an error.
-		w.logger.Error("the worker did not start", "error", err)
-		return
 	}
-
-	var background sync.WaitGroup
-	background.Go(func() { w.maintain(ctx) })
-	drainer := &drainer{inspector: w.inspector, handler: w.handler, logger: w.logger}
-	background.Go(func() { drainer.run(ctx) })
-	<-ctx.Done()
-	stop()
-	server.Shutdown()
-	background.Wait()
 }
 
-// waitForRedis returns true when Redis answers, false when ctx ends first.
+// waitForRedis returns true when Redis responds, false when ctx ends first.
 func (w *Worker) waitForRedis(ctx context.Context) bool {
 	reported := false
 	for {
@@ -126,12 +137,14 @@ func (w *Worker) waitForRedis(ctx context.Context) bool {
 		if err == nil {
 			return true
 		}
-		if ctx.Err() != nil {
-			return false
-		}
-		if !reported {
+		if ctx.Err() == nil && !reported {
 			reported = true
 			w.logger.Warn("the worker waits for Redis", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(errorBackoff):
 		}
 	}
 }
@@ -148,34 +161,24 @@ func (w *Worker) registerQueues(ctx context.Context) {
 	}
 }
 
-// maintain keeps the queues registered and recovers orphaned groups, now and
-// then every maintenanceInterval, until ctx ends.
+// maintain registers the queues and recovers orphaned groups.
 func (w *Worker) maintain(ctx context.Context) {
-	ticker := time.NewTicker(maintenanceInterval)
-	defer ticker.Stop()
-	for {
-		w.registerQueues(ctx)
-		for _, l := range w.lanes {
-			recovered, err := recoverOrphanedGroups(ctx, w.redis, l)
-			switch {
-			case ctx.Err() != nil:
-				return
-			case err != nil:
-				w.logger.Warn("orphaned groups were not searched for", "error", err)
-			case recovered > 0:
-				w.logger.Info("recovered groups that a crash had orphaned", "lane", l.Name, "groups", recovered)
-			}
-		}
-		select {
-		case <-ctx.Done():
+	w.registerQueues(ctx)
+	for _, l := range w.lanes {
+		recovered, err := recoverOrphanedGroups(ctx, w.redis, l)
+		switch {
+		case ctx.Err() != nil:
 			return
-		case <-ticker.C:
+		case err != nil:
+			w.logger.Warn("orphaned groups were not searched for", "error", err)
+		case recovered > 0:
+			w.logger.Info("recovered groups that a crash had orphaned", "lane", l.Name, "groups", recovered)
 		}
 	}
 }
 
-// retryDelay spreads tasks that come back over maxRetryDelay, but for those
-// that a stopping worker hands to the others, or that a killed one had.
+// retryDelay spreads the next tries of failed tasks over maxRetryDelay. A task
+// that a stopping worker handed back, or that a killed one had, is due at once.
 func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	if errors.Is(err, errStopping) || errors.Is(err, asynq.ErrLeaseExpired) {
 		return 0
@@ -183,13 +186,13 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	return maxRetryDelay/4 + rand.N(maxRetryDelay*3/4)
 }
 
-// asynqLogger sends asynq's own words to slog.
+// asynqLogger sends asynq's messages to slog, its routine ones as debug.
 type asynqLogger struct{ logger *slog.Logger }
 
-func (l asynqLogger) Debug(words ...any) { l.logger.Debug(asynqMessage(words)) }
-func (l asynqLogger) Info(words ...any)  { l.logger.Debug(asynqMessage(words)) }
-func (l asynqLogger) Warn(words ...any)  { l.logger.Warn(asynqMessage(words)) }
-func (l asynqLogger) Error(words ...any) { l.logger.Error(asynqMessage(words)) }
-func (l asynqLogger) Fatal(words ...any) { l.logger.Error(asynqMessage(words)) }
+func (l asynqLogger) Debug(args ...any) { l.logger.Debug(asynqMessage(args)) }
+func (l asynqLogger) Info(args ...any)  { l.logger.Debug(asynqMessage(args)) }
+func (l asynqLogger) Warn(args ...any)  { l.logger.Warn(asynqMessage(args)) }
+func (l asynqLogger) Error(args ...any) { l.logger.Error(asynqMessage(args)) }
+func (l asynqLogger) Fatal(args ...any) { l.logger.Error(asynqMessage(args)) }
 
-func asynqMessage(words []any) string { return "asynq: " + fmt.Sprint(words...) }
+func asynqMessage(args []any) string { return "asynq: " + fmt.Sprint(args...) }

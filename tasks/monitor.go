@@ -1,0 +1,66 @@
+package tasks
+
+import (
+	"context"
+	"math"
+	"sync/atomic"
+	"time"
+)
+
+// monitorInterval is how often a monitor asks Redis for its state.
+const monitorInterval = time.Second
+
+// monitor asks Redis for its state once a second and tells its observers, one
+// after another, in their order. It is the only part that asks. An Enqueuer
+// and a Worker each run one of their own: either works without the other, and
+// they do not end at the same time.
+type monitor struct {
+	ask       func(context.Context) Redis
+	observers []func(context.Context, reading)
+}
+
+// reading is what Redis answered, or did not.
+type reading struct {
+	Redis
+	asked time.Time // before the answer
+}
+
+// memoryUsage is the fraction of maxmemory in use; 0 where there is no limit or
+// Redis did not answer.
+func (r reading) memoryUsage() float64 {
+	if r.MaxMemory == 0 {
+		return 0
+	}
+	return float64(r.UsedMemory) / float64(r.MaxMemory)
+}
+
+// run asks until ctx ends.
+func (m *monitor) run(ctx context.Context) {
+	every(ctx, monitorInterval, func() {
+		asked := time.Now()
+		r := reading{Redis: m.ask(ctx), asked: asked}
+		for _, observe := range m.observers {
+			observe(ctx, r)
+		}
+	})
+}
+
+// every calls work at once and then at each interval, until ctx ends.
+func every(ctx context.Context, interval time.Duration, work func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		work()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// fraction is a number that goroutines share.
+type fraction struct{ bits atomic.Uint64 }
+
+func (f *fraction) store(value float64) { f.bits.Store(math.Float64bits(value)) }
+func (f *fraction) load() float64       { return math.Float64frombits(f.bits.Load()) }

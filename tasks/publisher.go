@@ -1,0 +1,80 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"tracklane/internal/lane"
+)
+
+// The types of task, behind the lane's name and a colon.
+const (
+	smallTask = "points" // waits in an aggregation group
+	batchTask = "batch"  // is written as it is
+)
+
+func taskType(queue, kind string) string { return queue + ":" + kind }
+
+// taskTimeout bounds one try of a task.
+const taskTimeout = 2 * time.Minute
+
+// taskOptions keeps a task alive until it is written. Retries are unlimited:
+// the worker's IsFailure always reports false, so that asynq counts no retry
+// and archives no task.
+func taskOptions() []asynq.Option {
+	return []asynq.Option{asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskTimeout)}
+}
+
+// publisher writes payloads to the lanes' queues as asynq tasks, and records
+// each acknowledged one in the replay buffer. Any number of goroutines may use
+// one at the same time.
+type publisher struct {
+	client   *asynq.Client
+	batching Batching
+	groups   map[string]*groups // by the lane's name
+	replay   *replayBuffer
+}
+
+func newPublisher(client *asynq.Client, lanes []*lane.Lane, batching Batching, replay *replayBuffer) *publisher {
+	p := &publisher{client: client, batching: batching, groups: make(map[string]*groups), replay: replay}
+	for _, l := range lanes {
+		p.groups[l.Name] = newGroups(batching.MinPoints, batching.MaxDelay)
+	}
+	return p
+}
+
+// publishPoints encodes and publishes points, in even parts if they are more
+// than a batch task holds. The first error ends it: the parts before are
+// queued then.
+func (p *publisher) publishPoints(ctx context.Context, points *lane.Points) error {
+	from := 0
+	for _, size := range splitEvenly(points.Len(), p.batching.MaxPoints) {
+		part := points.Slice(from, from+size)
+		if err := p.publish(ctx, points.Lane, Encode(nil, part), size); err != nil {
+			return err
+		}
+		from += size
+	}
+	return nil
+}
+
+// publish writes a payload of at most MaxPoints points: as a batch task, or if
+// it holds fewer than MinPoints, as a task that waits in a group. It returns
+// nil when Redis has acknowledged the write. The payload must not change any
+// more: the replay buffer keeps it.
+func (p *publisher) publish(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
+	kind, where := batchTask, []asynq.Option{asynq.Queue(l.Name)}
+	if points < p.batching.MinPoints {
+		kind, where = smallTask, append(where, asynq.Group(p.groups[l.Name].next(points, time.Now())))
+	}
+	task := asynq.NewTask(taskType(l.Name, kind), payload, taskOptions()...)
+	if _, err := p.client.EnqueueContext(ctx, task, where...); err != nil {
+		return fmt.Errorf("enqueue %d points of the lane %s: %w", points, l.Name, err)
+	}
+	p.replay.add(l, payload, points)
+	return nil
+}
