@@ -72,7 +72,9 @@ func (p *Program) startWorker(r *run, writer *store.Writer, migrated <-chan stru
 	}, p.logger)
 	r.parts.Go(func() {
 		<-migrated
-		worker.Run(r.ctx)
+		if err := worker.Run(r.ctx); err != nil {
+			r.fail(err)
+		}
 	})
 }
 
