@@ -40,7 +40,10 @@ func TestRun_RefusesADatabaseThatIsNotUTF8(t *testing.T) {
 	pool := openDatabase(t, servers.Database(t))
 	_, err := pool.Exec(t.Context(), `CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0`)
 	require.NoError(t, err)
-	defer pool.Exec(context.Background(), `DROP DATABASE latin WITH (FORCE)`)
+	defer func() {
+		_, err := pool.Exec(context.Background(), `DROP DATABASE latin WITH (FORCE)`)
+		assert.NoError(t, err)
+	}()
 	connection := pool.Config().ConnConfig
 	url := fmt.Sprintf("host=%s port=%d user=%s dbname=latin sslmode=disable", connection.Host, connection.Port, connection.User)
 	for _, migrate := range []string{"true", "false"} {

@@ -58,7 +58,7 @@ func inTransaction(ctx context.Context, db *sql.DB, work func(*sql.Tx) error) er
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
-	defer transaction.Rollback() // without effect after the commit
+	defer func() { _ = transaction.Rollback() }() // without effect after the commit
 	_, err = transaction.ExecContext(ctx, `
 		SELECT set_config('search_path', concat_ws(', ', 'public', (
 				SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace

@@ -68,8 +68,8 @@ func TestAPausedPostgresAnswersNobodyUntilItIsResumed(t *testing.T) {
 		answered <- err
 	}()
 	select {
-	case <-answered:
-		t.Fatal("a connection that was open answered")
+	case err := <-answered:
+		t.Fatalf("the paused server responded on an open connection: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	require.NoError(t, server.Resume())

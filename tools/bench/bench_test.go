@@ -47,9 +47,9 @@ func TestMedianOf(t *testing.T) {
 func TestFieldAfter(t *testing.T) {
 	t.Parallel()
 	const text = "Name:\tx\nVmHWM:\t  1234 kB\nVmRSS:\t 99 kB"
-	assert.Equal(t, "1234 kB", fieldAfter(text, "\nVmHWM:", "\n"))
-	assert.Equal(t, "99 kB", fieldAfter(text, "\nVmRSS:", "\n"), "to the end of the text")
-	assert.Empty(t, fieldAfter(text, "\nVmSwap:", "\n"))
+	assert.Equal(t, "1234 kB", fieldAfter(text, "\nVmHWM:"))
+	assert.Equal(t, "99 kB", fieldAfter(text, "\nVmRSS:"), "to the end of the text")
+	assert.Empty(t, fieldAfter(text, "\nVmSwap:"))
 }
 
 func TestVerdicts(t *testing.T) {

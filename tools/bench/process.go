@@ -31,7 +31,7 @@ func withServer(ctx context.Context, command *exec.Cmd, url, path string, status
 	defer cancel(nil)
 	command.Stderr = os.Stderr
 	p, err := process.Start(command, process.Options{Died: func(exit error) {
-		cancel(fmt.Errorf("%s ended: %v", filepath.Base(command.Path), exit))
+		cancel(fmt.Errorf("%s ended: %w", filepath.Base(command.Path), exit))
 	}})
 	if err != nil {
 		return err

@@ -110,13 +110,13 @@ func processMemory(id int, file, name string) int64 {
 	if err != nil {
 		return 0
 	}
-	kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(fieldAfter(string(text), "\n"+name, "\n"), " kB"), 10, 64)
+	kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(fieldAfter(string(text), "\n"+name), " kB"), 10, 64)
 	return kilobytes << 10
 }
 
 // fieldAfter returns what stands in a text between a name and the end of its line.
-func fieldAfter(text, name, end string) string {
+func fieldAfter(text, name string) string {
 	_, rest, _ := strings.Cut(text, name)
-	value, _, _ := strings.Cut(rest, end)
+	value, _, _ := strings.Cut(rest, "\n")
 	return strings.TrimSpace(value)
 }

@@ -37,7 +37,7 @@ func (t *tracklane) Restart(context.Context) error {
 	command := exec.Command(t.binary, t.command)
 	command.Env = t.environment
 	started, err := process.Start(command, process.Options{LogFile: t.logFile, Died: func(exit error) {
-		t.died(fmt.Errorf("tracklane %s ended by itself (%v); see %s", t.command, exit, t.logFile))
+		t.died(fmt.Errorf("tracklane %s ended by itself (%w); see %s", t.command, exit, t.logFile))
 	}})
 	if err != nil {
 		return fmt.Errorf("tracklane %s: %w", t.command, err)

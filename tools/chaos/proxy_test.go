@@ -27,7 +27,7 @@ func echoThroughProxy(t *testing.T) *proxy {
 			}
 			go func() {
 				defer connection.Close()
-				io.Copy(connection, connection)
+				_, _ = io.Copy(connection, connection) // ends with the connection
 			}()
 		}
 	}()
