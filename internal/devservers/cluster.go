@@ -1,6 +1,8 @@
 package devservers
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -13,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"tracklane/internal/process"
 )
 
 // reachablePlace is where clusters are kept whose own folder PostgreSQL's user
@@ -172,14 +176,20 @@ func (c cluster) initialise(ctx context.Context) error {
 			return err
 		}
 	}
-	command := exec.CommandContext(ctx, c.installation.binary("initdb"),
+	command := exec.Command(c.installation.binary("initdb"),
 		"--pgdata="+unfinished, "--username="+userName, "--auth=trust",
 		"--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")
 	command.Dir = unfinished
 	command.Env = serverEnvironment()
-	command.SysProcAttr = processAttributes(c.credential, syscall.SIGKILL)
-	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("run %s: %w:\n%s", command.Path, err, output)
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+	running, err := process.Start(command, process.Options{Credential: c.credential})
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { _ = running.Kill() })()
+	if err := running.Wait(); err != nil {
+		return fmt.Errorf("run %s: %w:\n%s", command.Path, cmp.Or(ctx.Err(), err), &output)
 	}
 	if err := os.Remove(c.folder); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("there is something else where the data is to be: %w", err)

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// folderLock says that this process, and no other, runs a server in a folder.
+// directoryLock says that this process, and no other, runs a server in a folder.
 // The operating system takes it from a process that dies, so a server that runs
 // in a folder that could be locked is one that lost its tracklane.
-type folderLock struct {
+type directoryLock struct {
 	path string
 	file *os.File
 }
@@ -22,7 +22,7 @@ const (
 )
 
 // acquire takes the lock, unless it is held already.
-func (l *folderLock) acquire() error {
+func (l *directoryLock) acquire() error {
 	if l.file != nil {
 		return nil
 	}
@@ -49,7 +49,7 @@ func (l *folderLock) acquire() error {
 }
 
 // release gives the lock up, if it is held.
-func (l *folderLock) release() {
+func (l *directoryLock) release() {
 	if l.file != nil {
 		l.file.Close()
 		l.file = nil

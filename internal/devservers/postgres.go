@@ -2,17 +2,17 @@ package devservers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"tracklane/internal/process"
 )
 
 const (
@@ -37,14 +37,8 @@ type PostgresOptions struct {
 // superuser and a database that are both called tracklane. Its methods may be
 // called from several goroutines.
 type Postgres struct {
+	server
 	version string
-	folder  string
-	port    int
-	launch  launch
-
-	mu      sync.Mutex // held while the server starts, stops, or is signalled
-	lock    folderLock
-	process *process
 }
 
 // StartPostgres starts a PostgreSQL on a free port of the loopback interface and
@@ -68,30 +62,34 @@ func startPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{lock: folderLock{path: filepath.Join(dir, "postgres.lock")}}
-	if err := p.lock.acquire(); err != nil {
+	lock := directoryLock{path: filepath.Join(dir, "postgres.lock")}
+	if err := lock.acquire(); err != nil {
 		return nil, err
 	}
 	c, err := prepareCluster(ctx, dir, orDiscard(options.Logger))
 	if err != nil {
-		p.lock.release()
+		lock.release()
 		return nil, err
 	}
-	p.version, p.folder = c.installation.version, c.folder
-	p.launch = launch{
-		command: func(port int) *exec.Cmd {
-			command := exec.Command(c.installation.binary("postgres"), serverArguments(c, port, options.Durable)...)
-			command.Dir = c.folder
-			command.Env = serverEnvironment()
-			return command
+	p := &Postgres{version: c.installation.version}
+	p.server = server{
+		name: "PostgreSQL", directory: c.folder, stopSignal: syscall.SIGINT, prepare: p.ensureDatabase, lock: lock,
+		launcher: launcher{
+			command: func(port int) *exec.Cmd {
+				command := exec.Command(c.installation.binary("postgres"), serverArguments(c, port, options.Durable)...)
+				command.Dir = c.folder
+				command.Env = serverEnvironment()
+				return command
+			},
+			process: process.Options{
+				Credential:  c.credential,
+				DeathSignal: syscall.SIGQUIT, // which ends children that are paused, too
+				LogFile:     filepath.Join(dir, "postgres.log"),
+			},
+			check: p.check,
 		},
-		credential:  c.credential,
-		deathSignal: syscall.SIGQUIT, // which ends children that are paused, too
-		logFile:     filepath.Join(dir, "postgres.log"),
-		answers:     p.answers,
 	}
 	if err := p.start(ctx); err != nil {
-		p.lock.release()
 		return nil, err
 	}
 	return p, nil
@@ -123,33 +121,19 @@ func serverArguments(c cluster, port int, durable bool) []string {
 	return arguments
 }
 
-// start starts the server, on the port it had before if there was one, and makes
-// the database unless it is there. The lock is held.
-func (p *Postgres) start(ctx context.Context) error {
-	running, port, err := p.launch.start(ctx, p.port)
-	if err != nil {
-		return err
-	}
-	p.process, p.port = running, port
-	if err := p.ensureDatabase(ctx); err != nil {
-		return errors.Join(err, running.kill())
-	}
-	return nil
-}
-
-// answers returns nil when the server on port takes clients and is this one.
-func (p *Postgres) answers(ctx context.Context, port, _ int) error {
+// check returns nil if the server on port accepts connections and is this one.
+func (p *Postgres) check(ctx context.Context, port, _ int) error {
 	connection, err := pgx.Connect(ctx, dsn(port, "postgres"))
 	if err != nil {
 		return err
 	}
 	defer connection.Close(ctx)
-	var folder string
-	if err := connection.QueryRow(ctx, "SELECT current_setting('data_directory')").Scan(&folder); err != nil {
+	var directory string
+	if err := connection.QueryRow(ctx, "SELECT current_setting('data_directory')").Scan(&directory); err != nil {
 		return err
 	}
-	if folder != p.folder {
-		return fmt.Errorf("the server there is that of %s", folder)
+	if directory != p.directory {
+		return fmt.Errorf("the server there is that of %s", directory)
 	}
 	return nil
 }
@@ -171,15 +155,7 @@ func (p *Postgres) Version() string { return p.version }
 
 // Folder is where the data is: below Dir, or below /var/tmp where the server's
 // user cannot reach Dir.
-func (p *Postgres) Folder() string { return p.folder }
-
-// PID is the id of the server's first process, the postmaster, another one after
-// each start. All others of the server are its children.
-func (p *Postgres) PID() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.process.pid()
-}
+func (p *Postgres) Folder() string { return p.directory }
 
 // DSN is the URL of the database tracklane. It stays the same through restarts.
 func (p *Postgres) DSN() string { return dsn(p.port, databaseName) }
@@ -230,70 +206,4 @@ func (p *Postgres) administer(ctx context.Context, do func(context.Context, *pgx
 		connection.Close(ctx)
 	}()
 	return do(ctx, connection)
-}
-
-// Stop shuts the server down: transactions in progress are rolled back, and
-// connections closed. A server that has not stopped after 10 s, or when ctx is
-// done, is killed, which is an error though nothing committed is lost. Stopping
-// a stopped server does nothing.
-func (p *Postgres) Stop(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	defer p.lock.release()
-	if err := p.process.stop(ctx, syscall.SIGINT); err != nil {
-		return fmt.Errorf("stop PostgreSQL: %w", err)
-	}
-	return nil
-}
-
-// Kill ends the server and its children by SIGKILL, as a crash would.
-func (p *Postgres) Kill() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	defer p.lock.release()
-	if err := p.process.kill(); err != nil {
-		return fmt.Errorf("kill PostgreSQL: %w", err)
-	}
-	return nil
-}
-
-// Pause keeps the server and all its children from running: connections stay
-// open, and nothing answers.
-func (p *Postgres) Pause() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.process.pause(); err != nil {
-		return fmt.Errorf("pause PostgreSQL: %w", err)
-	}
-	return nil
-}
-
-// Resume ends a Pause.
-func (p *Postgres) Resume() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.process.resume(); err != nil {
-		return fmt.Errorf("resume PostgreSQL: %w", err)
-	}
-	return nil
-}
-
-// Restart starts a server that was stopped or killed, with its data and on its
-// port, and returns when it takes connections, after 30 s at the latest.
-func (p *Postgres) Restart(ctx context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.process.running() {
-		return errors.New("restart PostgreSQL: it runs; stop it first")
-	}
-	err := p.lock.acquire()
-	if err == nil {
-		if err = p.start(ctx); err != nil {
-			p.lock.release()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("restart PostgreSQL in %s: %w", p.folder, err)
-	}
-	return nil
 }

@@ -40,13 +40,13 @@ func TestKillingPostgresEndsItsChildren(t *testing.T) {
 	t.Parallel()
 	server := startedPostgres(t, testFolder(t))
 	require.NoError(t, connect(t.Context(), server.DSN()))
-	backends := children(server.process.pid())
+	backends := server.process.Children()
 	require.NotEmpty(t, backends)
 
 	require.NoError(t, server.Kill())
 	require.Eventually(t, func() bool {
 		for _, backend := range backends {
-			if worksIn(backend, server.Folder()) {
+			if hasCwd(backend, server.Folder()) {
 				return false
 			}
 		}
@@ -118,7 +118,7 @@ func TestAPostgresLeftRunningIsStoppedBeforeTheNextOne(t *testing.T) {
 	orphan.lock.release() // as the operating system does for a process that died
 
 	next := startedPostgres(t, folder)
-	<-orphan.process.ended
+	<-orphan.process.Done()
 	assert.Equal(t, 0, count(t, next.DSN(), "SELECT count(*) FROM kept"))
 }
 

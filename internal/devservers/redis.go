@@ -17,6 +17,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"tracklane/internal/process"
 	"tracklane/internal/redisinfo"
 )
 
@@ -38,14 +39,22 @@ type RedisOptions struct {
 // Redis is a Redis server that runs as a child of this process, or in it. Its
 // methods may be called from several goroutines.
 type Redis struct {
-	name   string
-	port   int
-	launch launch
+	redisServer
+	name     string
+	port     int
+	inMemory bool
+}
 
-	mu       sync.Mutex // held while the server starts, stops, or is signalled
-	lock     folderLock
-	process  *process
-	embedded *embeddedRedis // nil where the server is a real one
+// redisServer is what can be done to a Redis. For a child of this process, server
+// says how; embeddedRedis keeps its data through Stop and Kill, which only end its
+// connections, and cannot be paused.
+type redisServer interface {
+	PID() int
+	Stop(ctx context.Context) error
+	Kill() error
+	Pause() error
+	Resume() error
+	Restart(ctx context.Context) error
 }
 
 // StartRedis starts the redis-server or valkey-server on PATH on a free port of
@@ -58,57 +67,61 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	if options.Embedded || binary == "" {
 		return startEmbeddedRedis()
 	}
-	r := &Redis{name: name}
-	if err := r.startIn(ctx, binary, options); err != nil {
+	s, err := startRedis(ctx, binary, options)
+	if err != nil {
 		return nil, fmt.Errorf("start Redis in %s: %w", options.Dir, err)
 	}
-	return r, nil
+	return &Redis{redisServer: s, name: name, port: s.port}, nil
 }
 
-func (r *Redis) startIn(ctx context.Context, binary string, options RedisOptions) error {
+func startRedis(ctx context.Context, binary string, options RedisOptions) (*server, error) {
 	dir, err := makeFolder(options.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.lock.path = filepath.Join(dir, "redis.lock")
-	if err := r.lock.acquire(); err != nil {
-		return err
+	lock := directoryLock{path: filepath.Join(dir, "redis.lock")}
+	if err := lock.acquire(); err != nil {
+		return nil, err
 	}
 	pidFile := filepath.Join(dir, "redis.pid")
 	if pid, err := stopOrphan(ctx, pidFile, dir, syscall.SIGTERM); err != nil {
-		r.lock.release()
-		return err
+		lock.release()
+		return nil, err
 	} else if pid != 0 {
 		orDiscard(options.Logger).Info("Stopped a Redis that a killed process had left", "pid", pid)
 	}
-	r.launch = launch{
-		command: func(port int) *exec.Cmd {
-			arguments := []string{
-				"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--pidfile", pidFile,
-				"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
-				// Small tasks lie close together: 400 instead of 700 bytes for a
-				// point that comes alone. Since Redis 7 the names say listpack; all
-				// versions know these.
-				"--hash-max-ziplist-value", "512", "--zset-max-ziplist-entries", "1024",
-			}
-			command := exec.Command(binary, append(arguments, options.Arguments...)...)
-			command.Dir = dir
-			return command
+	s := &server{
+		name: "Redis", directory: dir, stopSignal: syscall.SIGTERM, lock: lock,
+		launcher: launcher{
+			command: func(port int) *exec.Cmd {
+				command := exec.Command(binary, append(redisArguments(dir, pidFile, port), options.Arguments...)...)
+				command.Dir = dir
+				return command
+			},
+			process: process.Options{
+				DeathSignal: syscall.SIGKILL, // the append-only file makes it safe, and it ends a paused server too
+				LogFile:     filepath.Join(dir, "redis.log"),
+			},
+			check: checkRedis,
 		},
-		deathSignal: syscall.SIGKILL, // the append-only file makes it safe, and it ends a paused server too
-		logFile:     filepath.Join(dir, "redis.log"),
-		answers:     redisAnswers,
 	}
-	if r.process, r.port, err = r.launch.start(ctx, 0); err != nil {
-		r.lock.release()
-		return err
-	}
-	return nil
+	return s, s.start(ctx)
 }
 
-// redisAnswers returns nil when the server on port has read its data, takes
+// redisArguments are those of the program redis-server.
+func redisArguments(dir, pidFile string, port int) []string {
+	return []string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--pidfile", pidFile,
+		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
+		// Small tasks lie close together: 400 instead of 700 bytes for a point that
+		// comes alone. Since Redis 7 the names say listpack; all versions know these.
+		"--hash-max-ziplist-value", "512", "--zset-max-ziplist-entries", "1024",
+	}
+}
+
+// checkRedis returns nil if the server on port has read its data, accepts
 // clients, and is the process pid.
-func redisAnswers(ctx context.Context, port, pid int) error {
+func checkRedis(ctx context.Context, port, pid int) error {
 	client := redis.NewClient(&redis.Options{Addr: address(port), MaxRetries: -1, DialerRetries: 1})
 	defer client.Close()
 	if err := client.Ping(ctx).Err(); err != nil {
@@ -142,120 +155,22 @@ func findRedis(ctx context.Context) (binary, name string) {
 	return "", ""
 }
 
-// PID is the id of the server's process, another one after each start. It is
-// this process's own for the server in it.
-func (r *Redis) PID() int {
-	if r.embedded != nil {
-		return os.Getpid()
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.process.pid()
-}
-
 // URL is where the server is reached. It stays the same through restarts.
 func (r *Redis) URL() string { return "redis://" + address(r.port) + "/0" }
 
 // Name is which server it is, such as "redis-server 7.0.15".
 func (r *Redis) Name() string { return r.name }
 
-// InMemory says whether the data ends with this process.
-func (r *Redis) InMemory() bool { return r.embedded != nil }
+// InMemory reports whether the data ends with this process.
+func (r *Redis) InMemory() bool { return r.inMemory }
 
-// Stop shuts the server down; its data is kept, but for the embedded one's. A
-// server that has not stopped after 10 s, or when ctx is done, is killed, which
-// is an error. Stopping a stopped server does nothing.
-func (r *Redis) Stop(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.embedded != nil {
-		r.embedded.stop()
-		return nil
-	}
-	defer r.lock.release()
-	if err := r.process.stop(ctx, syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stop Redis: %w", err)
-	}
-	return nil
-}
-
-// Kill ends the server by SIGKILL, as a crash would. The embedded server only
-// ends its connections.
-func (r *Redis) Kill() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.embedded != nil {
-		r.embedded.stop()
-		return nil
-	}
-	defer r.lock.release()
-	if err := r.process.kill(); err != nil {
-		return fmt.Errorf("kill Redis: %w", err)
-	}
-	return nil
-}
-
-// errEmbedded says what cannot be done to a server in this process.
-var errEmbedded = errors.New("the embedded Redis cannot be paused")
-
-// Pause keeps the server from running: connections stay open, and nothing
-// answers.
-func (r *Redis) Pause() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.embedded != nil {
-		return errEmbedded
-	}
-	if err := r.process.pause(); err != nil {
-		return fmt.Errorf("pause Redis: %w", err)
-	}
-	return nil
-}
-
-// Resume ends a Pause.
-func (r *Redis) Resume() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.embedded != nil {
-		return errEmbedded
-	}
-	if err := r.process.resume(); err != nil {
-		return fmt.Errorf("resume Redis: %w", err)
-	}
-	return nil
-}
-
-// Restart starts a server that was stopped or killed, with its data and on its
-// port, and returns when it answers, after 30 s at the latest.
-func (r *Redis) Restart(ctx context.Context) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.embedded != nil {
-		return r.embedded.restart()
-	}
-	if r.process.running() {
-		return errors.New("restart Redis: it runs; stop it first")
-	}
-	err := r.lock.acquire()
-	if err == nil {
-		var running *process
-		if running, _, err = r.launch.start(ctx, r.port); err == nil {
-			r.process = running
-		} else {
-			r.lock.release()
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("restart Redis: %w", err)
-	}
-	return nil
-}
-
-// embeddedRedis is a Redis in this process. Its keys grow older only when they
-// are told to.
+// embeddedRedis is a Redis in this process, with its data in memory. Its keys
+// grow older only when they are told to.
 type embeddedRedis struct {
-	server *miniredis.Miniredis
-	stop   func() // more than once does no harm
+	redis *miniredis.Miniredis
+
+	mu  sync.Mutex
+	end func() // ends the connections and the ageing; more than once does no harm
 }
 
 // embeddedTick is how often the embedded server's keys are told.
@@ -266,22 +181,50 @@ func startEmbeddedRedis() (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &embeddedRedis{server: miniredis.NewMiniRedis()}
-	if err := e.server.StartAddr(address(port)); err != nil {
+	e := &embeddedRedis{redis: miniredis.NewMiniRedis()}
+	if err := e.redis.StartAddr(address(port)); err != nil {
 		return nil, fmt.Errorf("start the embedded Redis: %w", err)
 	}
 	e.tick()
-	return &Redis{name: "embedded Redis (miniredis)", port: port, embedded: e}, nil
+	return &Redis{redisServer: e, name: "embedded Redis (miniredis)", port: port, inMemory: true}, nil
 }
 
-func (e *embeddedRedis) restart() error {
-	if err := e.server.Restart(); err != nil {
+// PID is this process's own.
+func (e *embeddedRedis) PID() int { return os.Getpid() }
+
+// Stop ends the server's connections; its data is kept.
+func (e *embeddedRedis) Stop(context.Context) error { return e.Kill() }
+
+// Kill ends the server's connections; its data is kept.
+func (e *embeddedRedis) Kill() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.end()
+	return nil
+}
+
+// errEmbedded says what cannot be done to a server in this process.
+var errEmbedded = errors.New("the embedded Redis cannot be paused")
+
+// Pause fails.
+func (e *embeddedRedis) Pause() error { return errEmbedded }
+
+// Resume fails.
+func (e *embeddedRedis) Resume() error { return errEmbedded }
+
+// Restart starts a server that was stopped or killed, with its data and on its
+// port.
+func (e *embeddedRedis) Restart(context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.redis.Restart(); err != nil {
 		return fmt.Errorf("restart the embedded Redis: %w", err)
 	}
 	e.tick()
 	return nil
 }
 
+// tick lets the server's keys grow older until end.
 func (e *embeddedRedis) tick() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var ticking sync.WaitGroup
@@ -291,15 +234,15 @@ func (e *embeddedRedis) tick() {
 		for {
 			select {
 			case <-ticker.C:
-				e.server.FastForward(embeddedTick)
+				e.redis.FastForward(embeddedTick)
 			case <-ctx.Done():
 				return
 			}
 		}
 	})
-	e.stop = sync.OnceFunc(func() {
+	e.end = sync.OnceFunc(func() {
 		cancel()
 		ticking.Wait()
-		e.server.Close()
+		e.redis.Close()
 	})
 }

@@ -76,10 +76,11 @@ func TestARedisLeftRunningIsStoppedBeforeTheNextOne(t *testing.T) {
 	require.NoError(t, clientOf(t, orphan).Set(t.Context(), "kept", "1", 0).Err())
 	_, err := StartRedis(t.Context(), RedisOptions{Dir: folder})
 	require.ErrorContains(t, err, "another tracklane uses this data folder")
-	orphan.lock.release() // as the operating system does for a process that died
+	child := orphan.redisServer.(*server)
+	child.lock.release() // as the operating system does for a process that died
 
 	next := installedRedis(t, RedisOptions{Dir: folder})
-	<-orphan.process.ended
+	<-child.process.Done()
 	assert.Equal(t, "1", clientOf(t, next).Get(t.Context(), "kept").Val())
 }
 
