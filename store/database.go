@@ -2,11 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/jackc/pgerrcode"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tracklane/internal/lane"
@@ -33,25 +30,33 @@ type DatabaseStatus struct {
 	TimescaleDB bool // the extension is installed
 	Writable    bool // it accepts writes and has every lane's table
 	Rejected    bool // the dead-letter table, rejected_points, holds some
+
+	// NoRejects: the dead-letter table is there, but this role may not put
+	// points into it.
+	NoRejects bool
 }
 
 // Check asks the database how it is; an error means that it cannot be asked.
 func (d *Database) Check(ctx context.Context) (DatabaseStatus, error) {
 	var s DatabaseStatus
+	var rejects *bool
 	err := d.pool.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb'),
 			NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'
-				AND (SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) AS name)`,
-		d.tables).Scan(&s.TimescaleDB, &s.Writable)
+				AND (SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) AS name),
+			has_table_privilege(to_regclass('rejected_points'), 'SELECT')
+				AND has_table_privilege(to_regclass('rejected_points'), 'INSERT')`,
+		d.tables).Scan(&s.TimescaleDB, &s.Writable, &rejects)
 	if err != nil {
 		return DatabaseStatus{}, fmt.Errorf("ask the database how it is: %w", err)
 	}
-	err = d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM rejected_points)`).Scan(&s.Rejected)
-	var missing *pgconn.PgError
-	if errors.As(err, &missing) && missing.Code == pgerrcode.UndefinedTable {
+	if rejects == nil {
 		return s, nil // not migrated yet
 	}
-	if err != nil {
+	if s.NoRejects = !*rejects; s.NoRejects {
+		return s, nil // it may not look either
+	}
+	if err := d.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM rejected_points)`).Scan(&s.Rejected); err != nil {
 		return DatabaseStatus{}, fmt.Errorf("look for rejected points: %w", err)
 	}
 	return s, nil

@@ -72,7 +72,7 @@ func TestWriter_WorksThroughAPoolerInTransactionMode(t *testing.T) {
 	}
 	status, err := migrations.ReadStatus(t.Context(), url)
 	require.NoError(t, err)
-	assert.Len(t, status.Migrations, 2)
+	assert.Len(t, status.Migrations, 3)
 
 	pool := openPool(t, url)
 	lanes := lane.All(lane.Options{})
@@ -87,7 +87,7 @@ func TestWriter_WorksThroughAPoolerInTransactionMode(t *testing.T) {
 				assert.NoError(t, err)
 				_, err = NewDatabase(pool, lanes).Check(t.Context())
 				assert.NoError(t, err)
-				assert.NoError(t, w.RejectPayload(t.Context(), lanes[0], []byte{1}, errors.New("unreadable"), ""))
+				assert.NoError(t, w.RejectPayload(t.Context(), lanes[0], []byte{byte(id), byte(round)}, errors.New("unreadable"), ""))
 			}
 		})
 	}

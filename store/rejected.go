@@ -4,39 +4,72 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tracklane/internal/lane"
 )
 
-// rejectPoint puts a point that the database refused into the dead-letter table.
-func (w *Writer) rejectPoint(ctx context.Context, points *lane.Points, refusal *pgconn.PgError, taskID string) error {
-	receivedAt := lane.TimeOf(points.Tracks[points.Rows[0].TrackIndex].ReceivedAt)
-	_, err := w.pool.Exec(ctx, withSettings+`
-		INSERT INTO rejected_points (lane, point, error, sqlstate, task_id, received_at)
-		SELECT $1, $2::jsonb, $3, $4, nullif($5, ''), $6::timestamptz FROM settings`,
-		points.Lane.Name, points.AppendPoint(nil, 0), refusal.Message, refusal.Code, taskID, receivedAt)
-	if err != nil {
-		return fmt.Errorf("keep a refused point in rejected_points: %w", err)
+// rejectedRows is how many refused points go into one statement. A table of
+// points accepts none of them, so a slow rejected_points (a trigger, a disk) may
+// take each its time: this many have to fit into transactionTimeout.
+const rejectedRows = 250
+
+// rejectPoints passes over points that are there, before a trigger on the table
+// can be slow about them; a transaction that runs beside it is what ON CONFLICT
+// is for.
+const rejectPoints = withSettings + `
+	INSERT INTO rejected_points (lane, point, key, error, sqlstate, task_id, received_at)
+	SELECT $1, refused.point::jsonb, hashed.key, refused.error, refused.sqlstate, nullif($2, ''), refused.received_at
+	FROM settings,
+		unnest($3::text[], $4::text[], $5::text[], $6::timestamptz[]) AS refused (point, error, sqlstate, received_at),
+		LATERAL (SELECT sha256(convert_to((refused.point::jsonb - 'received_at')::text, 'UTF8')) AS key) AS hashed
+	WHERE NOT EXISTS (SELECT FROM rejected_points AS kept WHERE kept.lane = $1 AND kept.key = hashed.key)
+	ON CONFLICT DO NOTHING`
+
+// reject puts points that the database refused into the dead-letter table, those
+// that are not there yet. The error is an ErrNotKept.
+func (w *Writer) reject(ctx context.Context, refused []refusedPoint, taskID string) error {
+	for part := range slices.Chunk(refused, rejectedRows) {
+		var points, messages, states []string
+		var received []time.Time
+		for _, r := range part {
+			points = append(points, string(r.point.AppendPoint(nil, 0)))
+			messages = append(messages, r.why.Message)
+			states = append(states, r.why.Code)
+			received = append(received, lane.TimeOf(r.point.Tracks[r.point.Rows[0].TrackIndex].ReceivedAt))
+		}
+		err := w.execute(ctx, rejectPoints, part[0].point.Lane.Name, taskID, points, messages, states, received)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrNotKept, err)
+		}
 	}
 	return nil
 }
 
 // RejectPayload puts a task's payload that cannot be read as points into the
-// dead-letter table. The error is the database's or the context's.
+// dead-letter table, unless it is there already. The error is the database's or the context's.
 func (w *Writer) RejectPayload(ctx context.Context, l *lane.Lane, payload []byte, reason error, taskID string) error {
-	_, err := w.pool.Exec(ctx, withSettings+`
-		INSERT INTO rejected_points (lane, payload, error, task_id)
-		SELECT $1, $2::bytea, $3, nullif($4, '') FROM settings`,
+	err := w.execute(ctx, withSettings+`
+		INSERT INTO rejected_points (lane, payload, key, error, task_id)
+		SELECT $1, $2::bytea, sha256($2::bytea), $3, nullif($4, '') FROM settings
+		ON CONFLICT DO NOTHING`,
 		l.Name, payload, reason.Error(), taskID)
 	if err != nil {
 		return fmt.Errorf("keep an unreadable payload in rejected_points: %w", err)
 	}
 	return nil
+}
+
+// execute executes a statement as a transaction of its own.
+func (w *Writer) execute(ctx context.Context, statement string, arguments ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	_, err := w.pool.Exec(ctx, statement, arguments...)
+	return err
 }
 
 // Rejected is what the database refused, or what could not be read: a row of the

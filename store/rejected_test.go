@@ -35,10 +35,14 @@ func TestWriter_DeadLettersOnlyRefusedPoints(t *testing.T) {
 	}
 	result, err := w.Write(t.Context(), batch(1, 1000, 0, 500, 999), "task-1") // copied
 	require.NoError(t, err)
-	assert.Equal(t, Result{Inserted: 997, Rejected: 3}, result)
+	believable := `new row for relation "live_track_points" violates check constraint "believable"`
+	assert.Equal(t, Result{Inserted: 997, Rejected: []Refusal{
+		{0, "23514", believable}, {500, "23514", believable}, {999, "23514", believable},
+	}}, result)
+	assert.Equal(t, "the database refused it: "+believable+" (SQLSTATE 23514)", result.Rejected[0].String())
 	result, err = w.Write(t.Context(), batch(2, 20, 7), "") // inserted
 	require.NoError(t, err)
-	assert.Equal(t, Result{Inserted: 19, Rejected: 1}, result)
+	assert.Equal(t, Result{Inserted: 19, Rejected: []Refusal{{7, "23514", believable}}}, result)
 	assert.Equal(t, 1016, countRows(t, pool, l.Table))
 
 	list, err := NewRejectedPoints(pool).List(t.Context(), "", 0, 100)
@@ -88,7 +92,9 @@ func TestWriter_DeadLettersAPointThatNoTableCanHold(t *testing.T) {
 		spoil(points)
 		result, err := w.Write(t.Context(), points, "task")
 		if assert.NoError(t, err, name) {
-			assert.Equal(t, Result{Inserted: n - 1, Rejected: 1}, result, name)
+			assert.Equal(t, n-1, result.Inserted, name)
+			require.Len(t, result.Rejected, 1, name)
+			assert.Equal(t, 70, result.Rejected[0].Index, name)
 			assert.Equal(t, n-1, countRows(t, pool, scoring.Table), name)
 			assert.Equal(t, 1, countRows(t, pool, "rejected_points"), name)
 		}

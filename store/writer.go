@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +26,8 @@ type Writer struct {
 	// maxPoints is how many points go into one transaction.
 	maxPoints int
 
+	timeout time.Duration // of one transaction
+
 	tables  map[string]*tablePlan
 	buffers sync.Pool // of *[]byte
 }
@@ -41,15 +45,26 @@ type tablePlan struct {
 
 // Result says what became of points that were written.
 type Result struct {
-	Inserted   int // new in the table
-	Duplicates int // in the table already, or twice in the same batch
-	Rejected   int // refused by the database, now in the dead-letter table
+	Inserted   int       // new in the table
+	Duplicates int       // in the table already, or twice in the same list
+	Rejected   []Refusal // refused by the database, in the order of their index
 }
 
-func (r *Result) add(other Result) {
-	r.Inserted += other.Inserted
-	r.Duplicates += other.Duplicates
-	r.Rejected += other.Rejected
+// Refusal is a point that the database refused for what it holds. Nothing but
+// that point is affected: of points with the same key, each stands for itself.
+type Refusal struct {
+	// Index is the point's place in the order in which points were added to the
+	// list that was written, from 0, as lane.Points.Index returns it. A list
+	// that is merged of several requests maps it back to one of them.
+	Index int
+
+	SQLState string // of class 22 or 23
+	Message  string // the database's, of one line
+}
+
+// String says why the point was refused, in words for the point's sender.
+func (r Refusal) String() string {
+	return fmt.Sprintf("the database refused it: %s (SQLSTATE %s)", r.Message, r.SQLState)
 }
 
 // Observer is told the outcome of each Write: the points that the database was
@@ -58,6 +73,11 @@ func (r *Result) add(other Result) {
 type Observer func(points *lane.Points, result Result, took time.Duration, err error)
 
 const (
+	// transactionTimeout bounds one transaction, so that a silent database
+	// cannot hold a caller for good. A list of points that takes many may last
+	// longer.
+	transactionTimeout = 30 * time.Second
+
 	// copyMin is the fewest points for which COPY pays: below it a single
 	// INSERT is as fast and never has to be done again.
 	copyMin = 100
@@ -73,7 +93,7 @@ func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, observe Ob
 	if observe == nil {
 		observe = func(*lane.Points, Result, time.Duration, error) {}
 	}
-	w := &Writer{pool: pool, observe: observe, maxPoints: maxPoints, tables: make(map[string]*tablePlan)}
+	w := &Writer{pool: pool, observe: observe, maxPoints: maxPoints, timeout: transactionTimeout, tables: make(map[string]*tablePlan)}
 	w.buffers.New = func() any { return new([]byte) }
 	for _, l := range lanes {
 		w.tables[l.Name] = &tablePlan{
@@ -85,57 +105,108 @@ func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, observe Ob
 	return w
 }
 
-// Write commits points in transactions of at most the writer's maxPoints rows.
-// It sorts points by key and may shorten the list.
+// ErrNotKept is returned when all points are in their table but those that the
+// database refused, and rejected_points could not take these.
+var ErrNotKept = errors.New("refused points cannot be kept in rejected_points")
+
+// Write commits points in transactions of at most the writer's maxPoints rows,
+// each of which may take transactionTimeout. It changes the order of the list.
 //
 // When it returns nil, every point is in its table, was there before, or is in
 // rejected_points because the database refused what it holds; taskID goes with
-// those. When it returns an error some points may be committed and some not;
-// writing all of them again is safe.
+// those. After an ErrNotKept the result is complete, too, and what it lists as
+// rejected is nowhere. After any other error some points may be committed and
+// some not. Writing all of them again is safe, and rejects none of them twice.
 func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
 	start := time.Now()
-	result := Result{Duplicates: orderByKey(points)}
-	for from := 0; from < points.Len(); from += w.maxPoints {
-		part := points.Slice(from, min(from+w.maxPoints, points.Len()))
-		written, err := w.writeOrSplit(ctx, part, taskID)
-		result.add(written)
-		if err != nil {
-			err = fmt.Errorf("write %d points to %s: %w", points.Len(), points.Lane.Table, err)
-			w.observe(points, result, time.Since(start), err)
-			return result, err
+	var done outcome
+	given, err := w.writeParts(ctx, points, &done)
+	result := done.result()
+	if err == nil {
+		err = w.reject(ctx, done.refused, taskID)
+	}
+	if err != nil {
+		err = fmt.Errorf("write %d points to %s: %w", points.Len(), points.Lane.Table, err)
+	}
+	w.observe(given, result, time.Since(start), err)
+	return result, err
+}
+
+// outcome is what has become of points so far.
+type outcome struct {
+	inserted, duplicates int
+	refused              []refusedPoint
+}
+
+// refusedPoint is a list of one point, and why the database refused it.
+type refusedPoint struct {
+	point *lane.Points
+	why   *pgconn.PgError
+}
+
+func (o *outcome) result() Result {
+	r := Result{Inserted: o.inserted, Duplicates: o.duplicates}
+	for _, refused := range o.refused {
+		r.Rejected = append(r.Rejected, Refusal{
+			Index: refused.point.Index(0), SQLState: refused.why.Code, Message: refused.why.Message,
+		})
+	}
+	slices.SortFunc(r.Rejected, func(a, b Refusal) int { return cmp.Compare(a.Index, b.Index) })
+	return r
+}
+
+// writeParts writes points, the first of those that share a key. A later one is
+// written when the first was refused: it may hold what the table accepts. It
+// returns the points that it gave to the database at first.
+func (w *Writer) writeParts(ctx context.Context, points *lane.Points, done *outcome) (given *lane.Points, err error) {
+	unique := orderByKey(points)
+	given, others := points.Slice(0, unique), points.Slice(unique, points.Len())
+	before := len(done.refused)
+	for from := 0; from < unique; from += w.maxPoints {
+		part := given.Slice(from, min(from+w.maxPoints, unique))
+		if err := w.writeOrSplit(ctx, part, done); err != nil {
+			return given, err
 		}
 	}
-	w.observe(points, result, time.Since(start), nil)
-	return result, nil
+	again := withKeysOf(others, done.refused[before:])
+	done.duplicates += others.Len() - again.Len()
+	if again.Len() > 0 {
+		_, err = w.writeParts(ctx, again, done)
+	}
+	return given, err
 }
 
 // writeOrSplit writes points in one transaction. When the database refuses them
 // for what one of them holds, it halves the list until that one stands alone.
-func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
+// To find k refused points of n takes at most 2n transactions, and no more than
+// 2k·(log₂(n/k)+2): those that fail write nothing, so they wait for no disk.
+func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, done *outcome) error {
 	result, err := w.writeTransaction(ctx, points)
-	refusal := asDataError(err)
-	switch {
-	case refusal == nil:
-		return result, err
-	case points.Len() == 1:
-		if err := w.rejectPoint(ctx, points, refusal, taskID); err != nil {
-			return Result{}, err
-		}
-		return Result{Rejected: 1}, nil
+	if err == nil {
+		done.inserted += result.Inserted
+		done.duplicates += result.Duplicates
+		return nil
+	}
+	why := asDataError(err)
+	if why == nil {
+		return err
+	}
+	if points.Len() == 1 {
+		done.refused = append(done.refused, refusedPoint{points, why})
+		return nil
 	}
 	half := points.Len() / 2
-	result, err = w.writeOrSplit(ctx, points.Slice(0, half), taskID)
-	if err != nil {
-		return result, err
+	if err := w.writeOrSplit(ctx, points.Slice(0, half), done); err != nil {
+		return err
 	}
-	second, err := w.writeOrSplit(ctx, points.Slice(half, points.Len()), taskID)
-	result.add(second)
-	return result, err
+	return w.writeOrSplit(ctx, points.Slice(half, points.Len()), done)
 }
 
 // writeTransaction copies points into the table. When one of them is there
 // already, or duplicates were seen lately, it inserts them instead.
 func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points) (Result, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
 	t := w.tables[points.Lane.Name]
 	if points.Len() < copyMin || t.copyCooldown.Load() > 0 {
 		return w.Insert(ctx, points)

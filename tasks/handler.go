@@ -35,10 +35,6 @@ const (
 	// queues are not cycled through for nothing.
 	inPlaceRetryWindow = 15 * time.Second
 
-	// writeTimeout bounds one write, so that a silent database cannot hold a
-	// worker for good.
-	writeTimeout = 30 * time.Second
-
 	// The backoff between two writes doubles from the first to the second.
 	initialBackoff = 100 * time.Millisecond
 	maxBackoff     = 2 * time.Second
@@ -79,9 +75,9 @@ func (h *taskHandler) write(ctx context.Context, l *lane.Lane, taskID string, pa
 	if err != nil {
 		return err
 	}
-	if result.Rejected > 0 {
+	if len(result.Rejected) > 0 {
 		logger.Error("the database refused points; they are dead-lettered in rejected_points",
-			"points", size, "rejected", result.Rejected, "request_ids", requestIDs(points))
+			"points", size, "rejected", len(result.Rejected), "first", result.Rejected[0].String(), "request_ids", requestIDs(points))
 	}
 	if logger.Enabled(ctx, slog.LevelDebug) {
 		logger.Debug("wrote a batch", "points", size, "inserted", result.Inserted,
@@ -91,7 +87,8 @@ func (h *taskHandler) write(ctx context.Context, l *lane.Lane, taskID string, pa
 }
 
 // writeWithRetry calls write until it succeeds, inPlaceRetryWindow is over, or the
-// worker is to stop. It logs the failure that it returns.
+// worker is to stop; once only when all that is missing is a place for what the
+// database refused, which takes an operator. It logs the failure that it returns.
 func (h *taskHandler) writeWithRetry(ctx context.Context, logger *slog.Logger, points int, write func(context.Context) error) error {
 	err := h.retry(ctx, write)
 	if err != nil {
@@ -103,8 +100,8 @@ func (h *taskHandler) writeWithRetry(ctx context.Context, logger *slog.Logger, p
 func (h *taskHandler) retry(ctx context.Context, write func(context.Context) error) error {
 	giveUp := time.Now().Add(inPlaceRetryWindow)
 	for backoff := initialBackoff; ; backoff = min(2*backoff, maxBackoff) {
-		err := writeOnce(ctx, write)
-		if err == nil || time.Now().After(giveUp) || ctx.Err() != nil {
+		err := write(ctx)
+		if err == nil || time.Now().After(giveUp) || ctx.Err() != nil || errors.Is(err, store.ErrNotKept) {
 			return err
 		}
 		timer := time.NewTimer(backoff/2 + rand.N(backoff))
@@ -118,12 +115,6 @@ func (h *taskHandler) retry(ctx context.Context, write func(context.Context) err
 			return fmt.Errorf("%w: %w", errStopping, err)
 		}
 	}
-}
-
-func writeOnce(ctx context.Context, write func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	return write(ctx)
 }
 
 // maxLoggedRequests bounds a log line.

@@ -19,8 +19,9 @@ const (
 
 func taskType(queue, kind string) string { return queue + ":" + kind }
 
-// taskTimeout bounds one try of a task.
-const taskTimeout = 2 * time.Minute
+// taskTimeout bounds one try of a task. Each transaction has a limit of its own,
+// and a batch may take many of them where the database refuses points.
+const taskTimeout = 10 * time.Minute
 
 // taskOptions keeps a task alive until it is written. Retries are unlimited:
 // the worker's IsFailure always reports false, so that asynq counts no retry

@@ -208,8 +208,9 @@ func (r *rejects) named(ctx context.Context, arguments []string) ([]store.Reject
 // retryPage is how many rejected points are in memory at the same time.
 const retryPage = 500
 
-// retryAll retries what is rejected or archived now. What is refused again
-// gets a new row, so it goes up to the last row that is there at the start.
+// retryAll retries what is rejected or archived now. A point of a
+// payload that is refused gets a row of its own, so it goes up to the last row
+// that is there at the start.
 func (r *rejects) retryAll(ctx context.Context, c *cobra.Command) error {
 	archived, err := r.inspector.RunArchived()
 	if err != nil {
@@ -236,8 +237,8 @@ func (r *rejects) retryAll(ctx context.Context, c *cobra.Command) error {
 	return nil
 }
 
-// retry writes rows again and removes them. A point that is refused again is
-// in rejected_points again, under a new id.
+// retry writes rows again and removes them, but for a point that is refused
+// again.
 func (r *rejects) retry(ctx context.Context, c *cobra.Command, list []store.Rejected) error {
 	var stored, refused, unreadable int
 	for _, each := range list {
@@ -252,14 +253,14 @@ func (r *rejects) retry(ctx context.Context, c *cobra.Command, list []store.Reje
 			taskID = *each.TaskID
 		}
 		result, err := r.writer.Write(ctx, points, taskID)
-		if err == nil {
+		if err == nil && (each.Point == nil || len(result.Rejected) == 0) {
 			err = r.points.Delete(ctx, each.ID)
 		}
 		if err != nil {
 			return err
 		}
 		stored += result.Inserted + result.Duplicates
-		refused += result.Rejected
+		refused += len(result.Rejected)
 	}
 	if len(list) > 0 {
 		fmt.Fprintf(c.OutOrStdout(), "%d points stored, %d refused again, %d unreadable\n", stored, refused, unreadable)

@@ -100,7 +100,7 @@ func observeWrites(recorder *metrics.Recorder) store.Observer {
 			recorder.WriteFailed(points.Lane)
 			return
 		}
-		recorder.Written(points, result.Inserted, result.Duplicates, result.Rejected, took)
+		recorder.Written(points, result.Inserted, result.Duplicates, len(result.Rejected), took)
 	}
 }
 

@@ -133,6 +133,10 @@ func (p *Points) Text(row, column int) (text string, ok bool) {
 	return p.texts[bits], true
 }
 
+// Index is the place of a row in the order in which points were added, from 0,
+// whatever the order of the rows is now and whichever of them are left.
+func (p *Points) Index(row int) int { return p.Rows[row].cell / len(p.Lane.ValueColumns) }
+
 // Slice returns the points from index from up to but without to. They share
 // memory with p.
 func (p *Points) Slice(from, to int) *Points {

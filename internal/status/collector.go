@@ -133,7 +133,7 @@ func (c *Collector) collectDatabase(ctx context.Context) Database {
 		return d // it counts as down; why is in the log of who writes to it
 	}
 	d.Connected, d.Latency = true, time.Since(start)
-	d.TimescaleDB, d.HasRejected = found.TimescaleDB, found.Rejected
+	d.TimescaleDB, d.HasRejected, d.NoRejects = found.TimescaleDB, found.Rejected, found.NoRejects
 	return d
 }
 

@@ -48,6 +48,7 @@ type Database struct {
 	Latency     time.Duration
 	TimescaleDB bool // the extension is installed
 	HasRejected bool // the dead-letter table holds points
+	NoRejects   bool // this role may not put points into the dead-letter table
 	Pool        Pool
 }
 
@@ -123,6 +124,9 @@ func (s Snapshot) Reasons() []string {
 	}
 	if s.Database.Connected && !s.Database.TimescaleDB {
 		add("TimescaleDB is not installed in the database: the tables are plain ones.")
+	}
+	if s.Database.NoRejects {
+		add("This process may not write to rejected_points, so points that the database refuses stay in their queue: grant its role SELECT and INSERT on that table.")
 	}
 	if s.Database.HasRejected {
 		add("The database refused points: look at 'tracklane rejected list'.")

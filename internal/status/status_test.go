@@ -94,17 +94,18 @@ func TestSnapshot_Reasons(t *testing.T) {
 		state  State
 		reason string
 	}{
-		"both down":      {func(s *Snapshot) { s.Database, s.Redis = Database{}, tasks.Redis{} }, Unhealthy, "Redis and the database are both down"},
-		"Redis down":     {func(s *Snapshot) { s.Redis = tasks.Redis{} }, Degraded, "Redis is down"},
-		"database down":  {func(s *Snapshot) { s.Database = Database{} }, Degraded, "The database is down"},
-		"eviction":       {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
-		"in memory":      {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
-		"no worker":      {func(s *Snapshot) { s.Workers = nil }, Degraded, "No worker is alive"},
-		"archived tasks": {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
-		"an old backlog": {func(s *Snapshot) { s.Lanes[0].Backlog.OldestAge = 61 * time.Second }, Degraded, "has waited for 1m1s"},
-		"a paused queue": {func(s *Snapshot) { s.Lanes[0].Queue.Paused = true }, Degraded, "The queue live is paused"},
-		"plain tables":   {func(s *Snapshot) { s.Database.TimescaleDB = false }, Degraded, "TimescaleDB is not installed"},
-		"dead letters":   {func(s *Snapshot) { s.Database.HasRejected = true }, Degraded, "The database refused points"},
+		"both down":       {func(s *Snapshot) { s.Database, s.Redis = Database{}, tasks.Redis{} }, Unhealthy, "Redis and the database are both down"},
+		"Redis down":      {func(s *Snapshot) { s.Redis = tasks.Redis{} }, Degraded, "Redis is down"},
+		"database down":   {func(s *Snapshot) { s.Database = Database{} }, Degraded, "The database is down"},
+		"eviction":        {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
+		"in memory":       {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
+		"no worker":       {func(s *Snapshot) { s.Workers = nil }, Degraded, "No worker is alive"},
+		"archived tasks":  {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
+		"an old backlog":  {func(s *Snapshot) { s.Lanes[0].Backlog.OldestAge = 61 * time.Second }, Degraded, "has waited for 1m1s"},
+		"a paused queue":  {func(s *Snapshot) { s.Lanes[0].Queue.Paused = true }, Degraded, "The queue live is paused"},
+		"plain tables":    {func(s *Snapshot) { s.Database.TimescaleDB = false }, Degraded, "TimescaleDB is not installed"},
+		"no dead letters": {func(s *Snapshot) { s.Database.NoRejects = true }, Degraded, "may not write to rejected_points"},
+		"dead letters":    {func(s *Snapshot) { s.Database.HasRejected = true }, Degraded, "The database refused points"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := fine()
