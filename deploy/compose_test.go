@@ -143,7 +143,7 @@ func TestComposeStartsRedisSoThatNoAcknowledgedPointIsDropped(t *testing.T) {
 	assert.Equal(t, map[string]string{
 		"--requirepass":      "glide",
 		"--appendonly":       "yes",
-		"--appendfsync":      "everysec",
+		"--appendfsync":      "always",
 		"--save":             "",
 		"--maxmemory":        "2gb",
 		"--maxmemory-policy": "noeviction",

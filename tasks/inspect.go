@@ -46,7 +46,8 @@ type Redis struct {
 	UsedMemory      int64  // bytes
 	MaxMemory       int64  // bytes; 0 is no limit
 	MaxMemoryPolicy string
-	AppendOnly      bool // writes are kept in an append-only file
+	AppendOnly      bool   // writes are kept in an append-only file
+	AppendFsync     string // when that file is synced; empty where CONFIG is forbidden
 	Latency         time.Duration
 }
 
@@ -54,7 +55,15 @@ type Redis struct {
 // connected, and a field that it does not report is zero.
 func (i *Inspector) Redis(ctx context.Context) Redis {
 	start := time.Now()
-	text, err := i.client.Info(ctx, "server", "memory", "persistence").Result()
+	var info *redis.StringCmd
+	var appendFsync *redis.MapStringStringCmd
+	// Each command has an error of its own.
+	_, _ = i.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		info = pipe.Info(ctx, "server", "memory", "persistence")
+		appendFsync = pipe.ConfigGet(ctx, "appendfsync")
+		return nil
+	})
+	text, err := info.Result()
 	if err != nil {
 		// An old or an embedded server may know fewer sections.
 		if err = i.client.Ping(ctx).Err(); err != nil {
@@ -62,11 +71,12 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 		}
 	}
 	state := Redis{Connected: true, Latency: time.Since(start)}
-	info := redisinfo.Parse(text)
-	state.Version, state.RunID = info["redis_version"], info["run_id"]
-	state.UsedMemory, _ = info.Int("used_memory") // 0 when it is not known
-	state.MaxMemory, _ = info.Int("maxmemory")
-	state.MaxMemoryPolicy, state.AppendOnly = info["maxmemory_policy"], info["aof_enabled"] == "1"
+	fields := redisinfo.Parse(text)
+	state.Version, state.RunID = fields["redis_version"], fields["run_id"]
+	state.UsedMemory, _ = fields.Int("used_memory") // 0 when it is not known
+	state.MaxMemory, _ = fields.Int("maxmemory")
+	state.MaxMemoryPolicy, state.AppendOnly = fields["maxmemory_policy"], fields["aof_enabled"] == "1"
+	state.AppendFsync = appendFsync.Val()["appendfsync"]
 	return state
 }
 

@@ -58,8 +58,8 @@ type redisServer interface {
 }
 
 // StartRedis starts the redis-server or valkey-server on PATH on a free port of
-// the loopback interface, with an append-only file that is synced each second,
-// and returns when it answers, after 30 s at the latest. Where there is none it
+// the loopback interface, with an append-only file that is synced before a write
+// is acknowledged, and returns when it answers, after 30 s at the latest. Where there is none it
 // starts a server in this process, which keeps its data in memory only. The
 // caller must Stop it. Should the caller die before, so does the server.
 func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
@@ -112,7 +112,7 @@ func startRedis(ctx context.Context, binary string, options RedisOptions) (*serv
 func redisArguments(dir, pidFile string, port int) []string {
 	return []string{
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(port), "--dir", dir, "--pidfile", pidFile,
-		"--appendonly", "yes", "--appendfsync", "everysec", "--save", "", "--maxmemory-policy", "noeviction",
+		"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction",
 		// Small tasks lie close together: 400 instead of 700 bytes for a point that
 		// comes alone. Since Redis 7 the names say listpack; all versions know these.
 		"--hash-max-ziplist-value", "512", "--zset-max-ziplist-entries", "1024",

@@ -48,7 +48,7 @@ func TestAnInstalledRedisIsSetUpToLoseNothing(t *testing.T) {
 	server := installedRedis(t, RedisOptions{Dir: testFolder(t), Arguments: []string{"--maxmemory", "64mb"}})
 	client := clientOf(t, server)
 	for setting, value := range map[string]string{
-		"appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction",
+		"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction",
 		"bind": "127.0.0.1", "maxmemory": "67108864",
 		"hash-max-ziplist-value": "512", "zset-max-ziplist-entries": "1024",
 	} {

@@ -104,8 +104,11 @@ func (s Snapshot) Reasons() []string {
 		if policy := s.Redis.MaxMemoryPolicy; policy != "" && policy != "noeviction" {
 			add("Redis may drop queued points: its maxmemory-policy is %s, set it to noeviction.", policy)
 		}
-		if !s.Redis.AppendOnly {
+		switch fsync := s.Redis.AppendFsync; {
+		case !s.Redis.AppendOnly:
 			add("Redis keeps queued points in memory only: set appendonly to yes.")
+		case fsync == "everysec" || fsync == "no":
+			add("Redis acknowledges points before they are on its disk: its appendfsync is %s, set it to always.", fsync)
 		}
 		if len(s.Workers) == 0 {
 			add("No worker is alive: points wait in Redis.")

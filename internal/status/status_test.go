@@ -84,7 +84,7 @@ func TestSnapshot_Reasons(t *testing.T) {
 	fine := func() Snapshot {
 		return Snapshot{
 			Database: Database{Connected: true, TimescaleDB: true},
-			Redis:    tasks.Redis{Connected: true, AppendOnly: true, MaxMemoryPolicy: "noeviction"},
+			Redis:    tasks.Redis{Connected: true, AppendOnly: true, AppendFsync: "always", MaxMemoryPolicy: "noeviction"},
 			Workers:  []tasks.WorkerProcess{{}},
 			Lanes:    []Lane{{Name: "live"}},
 		}
@@ -99,6 +99,8 @@ func TestSnapshot_Reasons(t *testing.T) {
 		"database down":   {func(s *Snapshot) { s.Database = Database{} }, Degraded, "The database is down"},
 		"eviction":        {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
 		"in memory":       {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
+		"a late fsync":    {func(s *Snapshot) { s.Redis.AppendFsync = "everysec" }, Degraded, "appendfsync is everysec, set it to always"},
+		"no fsync":        {func(s *Snapshot) { s.Redis.AppendFsync = "no" }, Degraded, "appendfsync is no, set it to always"},
 		"no worker":       {func(s *Snapshot) { s.Workers = nil }, Degraded, "No worker is alive"},
 		"archived tasks":  {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
 		"an old backlog":  {func(s *Snapshot) { s.Lanes[0].Backlog.OldestAge = 61 * time.Second }, Degraded, "has waited for 1m1s"},

@@ -18,7 +18,7 @@ func (s *system) describeMachine() []string {
 		fmt.Sprintf("%d cores (%s), %.0f GiB of memory, %s/%s", runtime.NumCPU(), strings.TrimPrefix(model, ": "),
 			float64(kilobytes)/(1<<20), runtime.GOOS, runtime.GOARCH),
 		fmt.Sprintf("PostgreSQL %s, durable (fsync and synchronous_commit on), without TimescaleDB", s.postgres.Version()),
-		s.redis.Name() + ", append-only file, synced every second",
+		s.redis.Name() + ", append-only file, synced before a write is acknowledged",
 		runtime.Version(),
 	}
 	if s.telegraf != "" {

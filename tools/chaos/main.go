@@ -39,7 +39,7 @@ func command(ctx context.Context, arguments []string) int {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	minutes := flags.Float64("minutes", 30, "how long the faults go on; one `minute` at the least")
 	seed := flags.Uint64("seed", 1, "repeats the faults of an earlier run")
-	appendSync := flags.String("appendfsync", "everysec", "Redis's appendfsync: everysec or always")
+	appendSync := flags.String("appendfsync", "always", "Redis's appendfsync: everysec or always")
 	report := flags.String("report", "", "write the report to this `file` as well, in Markdown")
 	switch err := flags.Parse(arguments); {
 	case errors.Is(err, flag.ErrHelp):
