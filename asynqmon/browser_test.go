@@ -118,7 +118,7 @@ func (b *browser) screenshot(t *testing.T, name string) {
 	require.NoError(t, os.WriteFile(filepath.Join(t.ArtifactDir(), name), picture, 0o644))
 }
 
-func TestOperatorsReadWaitingTasksInTheBrowser(t *testing.T) {
+func TestUI_ShowsWaitingTasksInTheBrowser(t *testing.T) {
 	b := openBrowser(t)
 	i := start(t, asynqmon.Options{})
 	for _, l := range i.lanes {

@@ -54,7 +54,7 @@ func environ(service types.ServiceConfig) []string {
 	return entries
 }
 
-func TestComposeStartsTheServicesInOrder(t *testing.T) {
+func TestCompose_StartsTheServicesInOrder(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 
 	const (
@@ -79,7 +79,7 @@ func TestComposeStartsTheServicesInOrder(t *testing.T) {
 	assert.Equal(t, want, got)
 }
 
-func TestComposeRunsTracklaneInThreeServices(t *testing.T) {
+func TestCompose_RunsTracklaneInThreeServices(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	for name, command := range map[string]types.ShellCommand{
 		"migrate": {"migrate", "up"},
@@ -94,7 +94,7 @@ func TestComposeRunsTracklaneInThreeServices(t *testing.T) {
 	}
 }
 
-func TestComposeKeepsTheLongRunningServicesRunning(t *testing.T) {
+func TestCompose_KeepsTheLongRunningServicesRunning(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	for _, name := range []string{"timescaledb", "redis", "api", "worker"} {
 		service := project.Services[name]
@@ -110,14 +110,14 @@ func TestComposeKeepsTheLongRunningServicesRunning(t *testing.T) {
 	assert.True(t, strings.HasPrefix(project.Services["migrate"].Restart, types.RestartPolicyOnFailure))
 }
 
-func TestComposeCanRunManyWorkers(t *testing.T) {
+func TestCompose_CanRunManyWorkers(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	worker := project.Services["worker"]
 	assert.Empty(t, worker.ContainerName)
 	assert.Empty(t, worker.Ports)
 }
 
-func TestComposeKeepsDataInNamedVolumes(t *testing.T) {
+func TestCompose_KeepsDataInNamedVolumes(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	for name, target := range map[string]string{
 		"timescaledb": "/var/lib/postgresql/data",
@@ -131,7 +131,7 @@ func TestComposeKeepsDataInNamedVolumes(t *testing.T) {
 	}
 }
 
-func TestComposeStartsRedisSoThatNoAcknowledgedPointIsDropped(t *testing.T) {
+func TestCompose_StartsRedisSoThatNoAcknowledgedPointIsDropped(t *testing.T) {
 	redis := load(t, cli.WithEnv(passwords)).Services["redis"]
 	assert.Equal(t, "redis:8", redis.Image)
 
@@ -153,11 +153,11 @@ func TestComposeStartsRedisSoThatNoAcknowledgedPointIsDropped(t *testing.T) {
 	}, settings)
 }
 
-func TestComposePinsTimescaleDB(t *testing.T) {
+func TestCompose_PinsTimescaleDB(t *testing.T) {
 	assert.Regexp(t, `^timescale/timescaledb:2\.\d+\.\d+-pg17$`, load(t, cli.WithEnv(passwords)).Services["timescaledb"].Image)
 }
 
-func TestComposeSetsVariablesThatTheProgramReads(t *testing.T) {
+func TestCompose_SetsVariablesThatTheProgramReads(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	var expected []string
 	for _, variable := range config.Describe() {
@@ -170,7 +170,7 @@ func TestComposeSetsVariablesThatTheProgramReads(t *testing.T) {
 	}
 }
 
-func TestComposeConnectsTracklaneToItsServices(t *testing.T) {
+func TestCompose_ConnectsTracklaneToItsServices(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	for _, name := range []string{"migrate", "api", "worker"} {
 		service := project.Services[name]
@@ -194,7 +194,7 @@ func TestComposeConnectsTracklaneToItsServices(t *testing.T) {
 	}
 }
 
-func TestComposePublishesTheAddressThatTheAPIListensOn(t *testing.T) {
+func TestCompose_PublishesTheAddressThatTheAPIListensOn(t *testing.T) {
 	api := load(t, cli.WithEnv(passwords)).Services["api"]
 	loaded, err := config.Load(environ(api))
 	require.NoError(t, err)
@@ -203,7 +203,7 @@ func TestComposePublishesTheAddressThatTheAPIListensOn(t *testing.T) {
 	assert.Equal(t, uint32(8080), api.Ports[0].Target)
 }
 
-func TestComposeWaitsLongerThanTracklaneTakesToStop(t *testing.T) {
+func TestCompose_WaitsLongerThanTracklaneTakesToStop(t *testing.T) {
 	// Even when the environment asks for more.
 	project := load(t, cli.WithEnv(append([]string{"SHUTDOWN_TIMEOUT=10m"}, passwords...)))
 	for _, name := range []string{"api", "worker"} {
@@ -215,7 +215,7 @@ func TestComposeWaitsLongerThanTracklaneTakesToStop(t *testing.T) {
 	}
 }
 
-func TestComposeAsksForThePasswords(t *testing.T) {
+func TestCompose_AsksForThePasswords(t *testing.T) {
 	for _, given := range passwords {
 		_, err := tryLoad(t.Context(), cli.WithEnv([]string{given}))
 		assert.ErrorContains(t, err, "set it in .env")
@@ -224,7 +224,7 @@ func TestComposeAsksForThePasswords(t *testing.T) {
 
 // With the example's two passwords filled in and each of its defaults spelled
 // out, compose runs what it runs with the passwords alone.
-func TestTheExampleFileServesCompose(t *testing.T) {
+func TestExampleFile_ServesCompose(t *testing.T) {
 	example, err := os.ReadFile("../.env.example")
 	require.NoError(t, err)
 	text := string(example)
@@ -251,7 +251,7 @@ func TestTheExampleFileServesCompose(t *testing.T) {
 	}
 }
 
-func TestTheExampleFileListsWhatComposeSubstitutes(t *testing.T) {
+func TestExampleFile_ListsWhatComposeSubstitutes(t *testing.T) {
 	example, err := os.ReadFile("../.env.example")
 	require.NoError(t, err)
 

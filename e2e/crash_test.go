@@ -47,7 +47,7 @@ func (a *acknowledged) count() int {
 	return len(a.flights)
 }
 
-func TestProcessKilledUnderLoadLosesNothing(t *testing.T) {
+func TestProgram_KilledUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	database, server := servers.Database(t), servers.Redis(t)
 	environment := []string{"DATABASE_URL=" + database, "REDIS_URL=" + server.URL()}
@@ -107,7 +107,7 @@ func TestProcessKilledUnderLoadLosesNothing(t *testing.T) {
 	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
 }
 
-func TestSecondSignalEndsTheProcessAtOnce(t *testing.T) {
+func TestProgram_SecondSignalEndsItAtOnce(t *testing.T) {
 	t.Parallel()
 	postgres, server := servers.Postgres(t), servers.Redis(t)
 	serve := startProcess(t, "serve", "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+server.URL())

@@ -18,11 +18,11 @@ import (
 	"tracklane/internal/app"
 )
 
-func TestEachEndpointGivesItsAnswers(t *testing.T) {
+func TestAPI_LiveAndUploadResponses(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
-	points := func(list string) string { return `{"flight_id":"f","track_points":[` + list + `]}` }
+	points := trackPointsOf
 	large := points(strings.Repeat(" ", 10<<20) + goodPoint)
 	for _, path := range []string{"/live", "/upload"} {
 		url := s.url + path
@@ -59,13 +59,44 @@ func TestEachEndpointGivesItsAnswers(t *testing.T) {
 	assert.Equal(t, 413, postJSON(t, s.url+"/live", large).code, "10 MB")
 	assert.Equal(t, 202, postJSON(t, s.url+"/upload", large).code, "10 MB")
 	assert.Equal(t, 415, post(t, s.url+"/live", "application/json", points(goodPoint), "Content-Encoding", "gzip").code)
+	assert.Equal(t, 404, postJSON(t, s.url+"/nothing", "{}").code)
 
+	pool := openDatabase(t, database)
+	requireRows(t, pool, 1, `SELECT count(*) FROM live_track_points`)
+	requireRows(t, pool, 1, `SELECT count(*) FROM uploaded_track_points`)
+	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
+}
+
+// trackPointsOf is a body of points, given as JSON between commas.
+func trackPointsOf(list string) string { return `{"flight_id":"f","track_points":[` + list + `]}` }
+
+func TestAPI_KeepsTheRequestIDOfAClient(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, app.Roles{API: true}, "DATABASE_URL="+servers.Database(t), "REDIS_URL="+servers.Redis(t).URL())
+	kept := post(t, s.url+"/live", "application/json", trackPointsOf(goodPoint), "X-Request-Id", "abc-1")
+	assert.Equal(t, "abc-1", kept.header.Get("X-Request-Id"))
+	replaced := post(t, s.url+"/live", "application/json", trackPointsOf(goodPoint), "X-Request-Id", "a b")
+	assert.NotContains(t, replaced.header.Get("X-Request-Id"), " ")
+}
+
+func TestAPI_ScoringResponses(t *testing.T) {
+	t.Parallel()
+	database := servers.Database(t)
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
 	scored := postJSON(t, s.url+"/scoring", `{"tracks":[`+scoringTrack+`]}`)
 	assert.Equal(t, 202, scored.code)
 	assert.Len(t, scored.FlightUUID, 36)
 	assert.Equal(t, 400, postJSON(t, s.url+"/scoring", `{"flight_uuid":"x","tracks":[`+scoringTrack+`]}`).code)
 	assert.Equal(t, 422, postJSON(t, s.url+"/scoring", `{"tracks":[]}`).code)
+	pool := openDatabase(t, database)
+	requireRows(t, pool, 1, `SELECT count(*) FROM scoring_tracks`)
+	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
+}
 
+func TestAPI_FlymasterResponses(t *testing.T) {
+	t.Parallel()
+	database := servers.Database(t)
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
 	url := s.url + "/flymaster"
 	for name, c := range map[string]struct {
 		code       int
@@ -93,20 +124,12 @@ func TestEachEndpointGivesItsAnswers(t *testing.T) {
 	require.NoError(t, writer.Close())
 	assert.Equal(t, "OK\n", post(t, url, writer.FormDataContentType(), form.String()).text)
 
-	assert.Equal(t, 404, postJSON(t, s.url+"/nothing", "{}").code)
-	kept := post(t, s.url+"/live", "application/json", points(goodPoint), "X-Request-Id", "abc-1")
-	assert.Equal(t, "abc-1", kept.header.Get("X-Request-Id"))
-	assert.NotContains(t, post(t, s.url+"/live", "application/json", points(goodPoint), "X-Request-Id", "a b").header.Get("X-Request-Id"), " ")
-
 	pool := openDatabase(t, database)
-	requireRows(t, pool, 1, `SELECT count(*) FROM live_track_points`)
-	requireRows(t, pool, 1, `SELECT count(*) FROM uploaded_track_points`)
-	requireRows(t, pool, 1, `SELECT count(*) FROM scoring_tracks`)
 	requireRows(t, pool, 2, `SELECT count(*) FROM flymaster`)
 	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
 }
 
-func TestFlymasterKeyIsChecked(t *testing.T) {
+func TestAPI_ChecksTheFlymasterKey(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, app.Roles{API: true}, "DATABASE_URL="+servers.Database(t), "REDIS_URL="+servers.Redis(t).URL(), "FLYMASTER_SECRET=s")
 	wrong := post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine))
@@ -114,7 +137,7 @@ func TestFlymasterKeyIsChecked(t *testing.T) {
 	assert.Equal(t, "NOK\n", wrong.text)
 }
 
-func TestPointsReachTheirTablesBitForBit(t *testing.T) {
+func TestAPI_StoresPointsBitForBit(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
@@ -155,7 +178,7 @@ func TestPointsReachTheirTablesBitForBit(t *testing.T) {
 	}
 }
 
-func TestDuplicatesAreStoredOnceOnEitherRoad(t *testing.T) {
+func TestAPI_StoresDuplicatesOnceOnEitherPath(t *testing.T) {
 	t.Parallel()
 	database, redis := servers.Database(t), servers.Redis(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+redis.URL())
@@ -180,7 +203,7 @@ func TestDuplicatesAreStoredOnceOnEitherRoad(t *testing.T) {
 	requireRows(t, pool, 25, count)
 }
 
-func TestRequestsAreAnsweredInEachWayForRedisToBeDown(t *testing.T) {
+func TestAPI_AcceptsPointsInEachWayForRedisToBeDown(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -220,7 +243,7 @@ func TestRequestsAreAnsweredInEachWayForRedisToBeDown(t *testing.T) {
 	}
 }
 
-func TestPointsAreRefusedOnlyWhenBothAreDown(t *testing.T) {
+func TestAPI_RefusesPointsOnlyWhenBothAreDown(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, app.Roles{API: true}, "DATABASE_URL=postgres://tracklane@127.0.0.1:1/none", "REDIS_URL=redis://127.0.0.1:1/0")
 	a := postJSON(t, s.url+"/live", flight("f", 1))
@@ -230,7 +253,7 @@ func TestPointsAreRefusedOnlyWhenBothAreDown(t *testing.T) {
 	assert.Equal(t, "NOK\n", post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine)).text)
 }
 
-func TestPartsStartInAnyOrder(t *testing.T) {
+func TestProgram_PartsStartInAnyOrder(t *testing.T) {
 	t.Parallel()
 	postgres, redis := servers.Postgres(t), servers.Redis(t)
 	require.NoError(t, postgres.Kill())
@@ -250,7 +273,7 @@ func TestPartsStartInAnyOrder(t *testing.T) {
 	requireRows(t, pool, 21, `SELECT count(*) FROM live_track_points`)
 }
 
-func TestStopUnderLoadLosesNothing(t *testing.T) {
+func TestProgram_StopUnderLoadLosesNothing(t *testing.T) {
 	t.Parallel()
 	database, redis := servers.Database(t), servers.Redis(t)
 	environment := []string{"DATABASE_URL=" + database, "REDIS_URL=" + redis.URL()}

@@ -44,7 +44,7 @@ type scoringPoint struct {
 	InFlight           *bool     `json:"in_flight,omitempty" db:"in_flight"`
 }
 
-func TestScoringTracksAreStoredBitForBit(t *testing.T) {
+func TestScoring_StoresTracksBitForBit(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
@@ -99,7 +99,7 @@ func TestScoringTracksAreStoredBitForBit(t *testing.T) {
 	}
 }
 
-func TestFlymasterLinesAreStoredBitForBit(t *testing.T) {
+func TestFlymaster_StoresLinesBitForBit(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database,
@@ -144,12 +144,12 @@ func TestFlymasterLinesAreStoredBitForBit(t *testing.T) {
 	require.NoError(t, rows.Err())
 }
 
-func TestGoodPointsAreStoredThoughOthersBesideThemAreNot(t *testing.T) {
+func TestLive_StoresGoodPointsBesideBadOnes(t *testing.T) {
 	t.Parallel()
 	database := servers.Database(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
 	pool := openDatabase(t, database)
-	at := func(second int) string { return fmt.Sprintf(`"2026-07-14T11:00:%02dZ"`, second) }
+	at := secondAt
 	good := func(second int) string { return `{"datetime":` + at(second) + `,"lat":1,"lon":2}` }
 	bad := map[string]struct{ point, field string }{
 		"a latitude in text":         {`{"datetime":` + at(5) + `,"lat":"1","lon":2}`, "lat"},
@@ -195,7 +195,18 @@ func TestGoodPointsAreStoredThoughOthersBesideThemAreNot(t *testing.T) {
 	assert.Len(t, many.Rejected, 100, "not all are named one by one")
 	want++
 	requireRows(t, pool, want, `SELECT count(*) FROM live_track_points`)
+	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
+}
 
+// secondAt is a time as a JSON string, so many seconds after 11:00.
+func secondAt(second int) string { return fmt.Sprintf(`"2026-07-14T11:00:%02dZ"`, second) }
+
+func TestScoring_StoresGoodTracksBesideBadOnes(t *testing.T) {
+	t.Parallel()
+	database := servers.Database(t)
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
+	pool := openDatabase(t, database)
+	at := secondAt
 	const flight = "00000000-0000-4000-8000-000000000001"
 	track := func(second int, member string) string {
 		return `{"date_time":` + at(second) + `,"lat":1,"lon":2,"gps_alt":3` + member + `}`
@@ -213,7 +224,14 @@ func TestGoodPointsAreStoredThoughOthersBesideThemAreNot(t *testing.T) {
 	}
 	assert.Equal(t, []string{"1 time", "2 validity", "3 in_flight", "5 time", "6 gps_alt"}, fields)
 	requireRows(t, pool, 2, `SELECT count(*) FROM scoring_tracks WHERE flight_uuid = $1`, flight)
+	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
+}
 
+func TestFlymaster_StoresGoodLinesBesideBadOnes(t *testing.T) {
+	t.Parallel()
+	database := servers.Database(t)
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
+	pool := openDatabase(t, database)
 	lines := post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine,
 		"1783958400,1783958400,NaN,7,1,1,1", "1783958400,1783958400,46,+Inf,1,1,1", "1783958400,1783958400,46,7,-inf,1,1",
 		"1783958400,1783958400,46,7,1,1,361", "x,1783958400,46,7,1,1,1", "1783958400,1e300,46,7,1,1,1", ",,,,,,", "\x00",

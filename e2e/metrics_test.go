@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestMetricsAreConventionalAndAllThatAlertsAndDashboardName(t *testing.T) {
+func TestMetrics_AreConventionalAndAllThatAlertsAndDashboardName(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t)
 	in.startWorker(t)

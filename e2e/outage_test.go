@@ -45,14 +45,14 @@ func requireStoredEverywhere(t *testing.T, pool *pgxpool.Pool, rows int) {
 	}
 }
 
-// ailment is a way for Redis to be down and to get well again.
-type ailment struct {
+// outage is a way for Redis to be down and to get well again.
+type outage struct {
 	real  bool // the embedded server cannot have it
 	begin func(context.Context, *devservers.Redis, *redis.Client) error
 	mend  func(context.Context, *devservers.Redis, *redis.Client) error
 }
 
-func ailments() map[string]ailment {
+func outages() map[string]outage {
 	set := func(name, value string) func(context.Context, *devservers.Redis, *redis.Client) error {
 		return func(ctx context.Context, _ *devservers.Redis, client *redis.Client) error {
 			return client.ConfigSet(ctx, name, value).Err()
@@ -63,7 +63,7 @@ func ailments() map[string]ailment {
 			return client.ReplicaOf(ctx, host, port).Err()
 		}
 	}
-	return map[string]ailment{
+	return map[string]outage{
 		"killed": {
 			begin: func(_ context.Context, r *devservers.Redis, _ *redis.Client) error { return r.Kill() },
 			mend:  func(ctx context.Context, r *devservers.Redis, _ *redis.Client) error { return r.Restart(ctx) },
@@ -79,13 +79,13 @@ func ailments() map[string]ailment {
 	}
 }
 
-func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
+func TestOutage_PointsBypassRedisWhileItIsDown(t *testing.T) {
 	t.Parallel()
-	for name, ill := range ailments() {
+	for name, o := range outages() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			database, server := servers.Database(t), servers.Redis(t)
-			if ill.real && server.InMemory() {
+			if o.real && server.InMemory() {
 				return
 			}
 			client := openRedis(t, server)
@@ -96,7 +96,7 @@ func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
 			for _, a := range postEverywhere(t, s, 0) {
 				require.Equal(t, 202, a.code, a.text)
 			}
-			require.NoError(t, ill.begin(t.Context(), server, client))
+			require.NoError(t, o.begin(t.Context(), server, client))
 			begun := time.Now()
 			for i := range 5 {
 				for _, a := range postEverywhere(t, s, 1+i) {
@@ -113,7 +113,7 @@ func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
 			require.Equal(t, 201, large.code, large.text)
 			assert.Less(t, large.took, time.Second)
 
-			require.NoError(t, ill.mend(t.Context(), server, client))
+			require.NoError(t, o.mend(t.Context(), server, client))
 			n := 6
 			require.Eventually(t, func() bool {
 				took := 0
@@ -133,7 +133,7 @@ func TestPointsTakeTheOtherRoadWhileRedisIsDownAndComeBackToIt(t *testing.T) {
 	}
 }
 
-func TestWhileBothAreDownNothingIsClaimed(t *testing.T) {
+func TestOutage_NothingIsClaimedWhileBothAreDown(t *testing.T) {
 	t.Parallel()
 	postgres, redis := servers.Postgres(t), servers.Redis(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())

@@ -45,7 +45,7 @@ func (in *installation) live(t *testing.T) *asynq.QueueInfo {
 	return info
 }
 
-func TestTaskOfAKilledWorkerComesBack(t *testing.T) {
+func TestRecovery_TaskOfAKilledWorkerComesBack(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t)
 	first := in.startWorker(t)
@@ -68,7 +68,7 @@ func TestTaskOfAKilledWorkerComesBack(t *testing.T) {
 	assert.Zero(t, in.live(t).Archived)
 }
 
-func TestDatabaseOutageUsesUpNoRetriesAndArchivesNothing(t *testing.T) {
+func TestRecovery_DatabaseOutageUsesUpNoRetriesAndArchivesNothing(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t)
 	in.startWorker(t)
@@ -88,7 +88,7 @@ func TestDatabaseOutageUsesUpNoRetriesAndArchivesNothing(t *testing.T) {
 	assert.Zero(t, in.live(t).Archived)
 }
 
-func TestGroupThatACrashLeftBehindIsWritten(t *testing.T) {
+func TestRecovery_WritesAGroupThatACrashLeftBehind(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t)
 	in.post(t, "stranded")
@@ -99,7 +99,7 @@ func TestGroupThatACrashLeftBehindIsWritten(t *testing.T) {
 	in.requireStored(t, "stranded", time.Minute)
 }
 
-func TestStoppingWorkerHandsItsTasksToTheOthers(t *testing.T) {
+func TestRecovery_StoppingWorkerHandsItsTasksToTheOthers(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t)
 	first := in.startWorker(t)

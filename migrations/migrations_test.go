@@ -197,7 +197,7 @@ func TestUp_RefusesPoliciesForOtherTables(t *testing.T) {
 	}
 }
 
-func TestOnlyARefusalLeavesTablesPlain(t *testing.T) {
+func TestUp_LeavesTablesPlainOnlyAfterARefusal(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		err     error

@@ -71,7 +71,7 @@ func weekly() map[string]Policy {
 	return policies
 }
 
-func TestTimescaleDBKeepsThePointsInHypertables(t *testing.T) {
+func TestTimescaleDB_KeepsThePointsInHypertables(t *testing.T) {
 	t.Parallel()
 	databaseURL := timescale.Start(t)
 	up(t, databaseURL, weekly())
@@ -109,7 +109,7 @@ func TestTimescaleDBKeepsThePointsInHypertables(t *testing.T) {
 	assert.Empty(t, status.Advice)
 }
 
-func TestTimescaleDBPoliciesFollowTheConfiguration(t *testing.T) {
+func TestTimescaleDB_PoliciesFollowTheConfiguration(t *testing.T) {
 	t.Parallel()
 	databaseURL := timescale.Start(t)
 
@@ -145,7 +145,7 @@ func TestTimescaleDBPoliciesFollowTheConfiguration(t *testing.T) {
 	assert.Empty(t, jobs(t, databaseURL, false))
 }
 
-func TestTimescaleDBDropsSecondCopiesAcrossChunks(t *testing.T) {
+func TestTimescaleDB_DropsSecondCopiesAcrossChunks(t *testing.T) {
 	t.Parallel()
 	databaseURL := timescale.Start(t)
 	up(t, databaseURL, weekly())
@@ -189,7 +189,7 @@ func TestTimescaleDBDropsSecondCopiesAcrossChunks(t *testing.T) {
 	})
 }
 
-func TestTimescaleDBThatCameAfterThePointsIsLeftToTheOperator(t *testing.T) {
+func TestTimescaleDB_ThatCameAfterThePointsIsLeftToTheOperator(t *testing.T) {
 	t.Parallel()
 	databaseURL := timescale.Start(t)
 	withDatabase(t, databaseURL, func(db *sql.DB) {
