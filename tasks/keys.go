@@ -4,8 +4,8 @@ import "tracklane/internal/lane"
 
 // The keys of asynq v0.26 that this package reads or writes itself, because
 // asynq has no function for it. They are private to asynq: the tests of
-// recoverOrphanedGroups, Inspector.Waiting and registerQueues fail when
-// they change.
+// recoverOrphanedGroups, crashedWork, Inspector.Backlog and registerQueues fail
+// when they change.
 const queuesKey = "asynq:queues" // a set of the names of all queues
 
 // queuePrefix begins every key of a lane's queue. The braces make them share a
@@ -20,3 +20,18 @@ func groupsKey(l *lane.Lane) string { return queuePrefix(l) + "groups" }
 func groupKeyPrefix(l *lane.Lane) string { return queuePrefix(l) + "g:" }
 
 func groupKey(l *lane.Lane, group string) string { return groupKeyPrefix(l) + group }
+
+// aggregationSetsKey is a sorted set of the keys of the sets whose tasks a worker
+// is joining to a batch. The key of such a set is that of its group, a colon and
+// a UUID.
+func aggregationSetsKey(l *lane.Lane) string { return queuePrefix(l) + "aggregation_sets" }
+
+// pendingKey and activeKey are lists of task ids, and leaseKey is a sorted set of
+// the ids of the active ones with the Unix time at which each lease ends.
+func pendingKey(l *lane.Lane) string { return queuePrefix(l) + "pending" }
+func activeKey(l *lane.Lane) string  { return queuePrefix(l) + "active" }
+func leaseKey(l *lane.Lane) string   { return queuePrefix(l) + "lease" }
+
+// taskKeyPrefix and a task id are the key of the task's hash: its message "msg",
+// its "state" in asynq's words, "pending_since" in ns and its "group".
+func taskKeyPrefix(l *lane.Lane) string { return queuePrefix(l) + "t:" }

@@ -39,6 +39,7 @@ type Worker struct {
 	handler  *taskHandler
 	drainer  *drainer
 	monitor  *monitor
+	crashed  []*crashedWork // one a lane
 	logger   *slog.Logger
 }
 
@@ -52,8 +53,12 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, writer *store.Write
 	stopping := make(chan struct{})
 	handler := &taskHandler{lanes: byName, writer: writer, stopping: stopping, logger: logger}
 	drainer := newDrainer(inspector, handler, logger)
+	crashed := make([]*crashedWork, len(lanes))
+	for i, l := range lanes {
+		crashed[i] = &crashedWork{client: connections.Work, lane: l}
+	}
 	return &Worker{
-		redis: connections.Work, lanes: byName, options: options,
+		redis: connections.Work, lanes: byName, options: options, crashed: crashed,
 		stopping: stopping, handler: handler, drainer: drainer,
 		monitor: &monitor{ask: inspector.Redis, observers: []func(context.Context, reading){drainer.observe}},
 		logger:  logger,
@@ -73,7 +78,7 @@ const (
 	maxRetryDelay = 20 * time.Second
 
 	// maintenanceInterval is how often maintain is called.
-	maintenanceInterval = 20 * time.Second
+	maintenanceInterval = 5 * time.Second
 )
 
 // Run processes tasks until ctx ends, then finishes the batches that are being
@@ -161,9 +166,19 @@ func (w *Worker) registerQueues(ctx context.Context) {
 	}
 }
 
-// maintain registers the queues and recovers orphaned groups.
+// maintain registers the queues and gives back to them what crashes took away.
 func (w *Worker) maintain(ctx context.Context) {
 	w.registerQueues(ctx)
+	for _, c := range w.crashed {
+		batches, groups, err := c.recover(ctx, time.Now())
+		if batches+groups > 0 {
+			w.logger.Warn("a worker has crashed; what it had in hand is queued again",
+				"lane", c.lane.Name, "batches", batches, "groups", groups)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.logger.Warn("the work of crashed workers was not searched for", "error", err)
+		}
+	}
 	for _, l := range w.lanes {
 		recovered, err := recoverOrphanedGroups(ctx, w.redis, l)
 		switch {
