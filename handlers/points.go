@@ -65,12 +65,8 @@ func (s *Server) ingest(c *gin.Context, ingest *Ingest, l *lane.Lane, decoded la
 		return
 	}
 	result, err := ingest.writeBypass(ctx, decoded.Points)
-	if err == nil {
-		s.config.Recorder.Accepted(l, metrics.PathDirect, points)
-		ingestResponse{
-			status: "stored", points: points, decoded: &decoded,
-			inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
-		}.write(c, l, http.StatusCreated)
+	if err == nil || errors.Is(err, store.ErrNotKept) {
+		s.respondStored(c, l, decoded, result, err)
 		return
 	}
 	if redisErr := ingest.Enqueuer.EnqueueBypassingBreaker(ctx, decoded.Points); redisErr != nil {
@@ -85,6 +81,30 @@ func (s *Server) ingest(c *gin.Context, ingest *Ingest, l *lane.Lane, decoded la
 func (s *Server) respondQueued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
 	s.config.Recorder.Accepted(l, metrics.PathQueue, points)
 	ingestResponse{status: "queued", points: points, decoded: &decoded}.write(c, l, http.StatusAccepted)
+}
+
+// respondStored responds to a request whose points are committed, but for those
+// that the database refused: the response names these, and claims nothing for
+// them. notKept is the error of keeping them in the dead-letter table, or nil.
+func (s *Server) respondStored(c *gin.Context, l *lane.Lane, decoded lane.Decoded, result store.Result, notKept error) {
+	if len(result.Rejected) > 0 {
+		for _, refusal := range result.Rejected {
+			decoded.Refuse(refusal.Index, refusal.String())
+		}
+		s.config.Logger.Error("the database refused points of a request that bypassed Redis", "lane", l.Name,
+			"request_id", requestID(c), "rejected", len(result.Rejected), "first", result.Rejected[0].String(),
+			"kept", notKept == nil, "error", notKept)
+	}
+	points := result.Inserted + result.Duplicates
+	if points == 0 {
+		unusable(decoded).write(c, l)
+		return
+	}
+	s.config.Recorder.Accepted(l, metrics.PathDirect, points)
+	ingestResponse{
+		status: "stored", points: points, decoded: &decoded,
+		inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
+	}.write(c, l, http.StatusCreated)
 }
 
 // writeBypass writes points into the database, bypassing Redis. A client that

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -192,7 +193,14 @@ func TestLane_DecodeScoringMakesAUUIDWhereNoneIsGiven(t *testing.T) {
 	second, err := decode(t, "scoring", body)
 	require.NoError(t, err)
 	assert.Len(t, first.Response.Value, 36)
-	assert.NotEqual(t, first.Response, second.Response)
+	assert.Equal(t, first.Response, second.Response, "the same body is the same flight")
+	spaced, err := decode(t, "scoring", strings.NewReplacer(",", " ,\n").Replace(body))
+	require.NoError(t, err)
+	assert.Equal(t, first.Response, spaced.Response, "white space makes no difference")
+	other, err := decode(t, "scoring", strings.Replace(body, `"lat":1`, `"lat":1.5`, 1))
+	require.NoError(t, err)
+	assert.NotEqual(t, first.Response, other.Response)
+	assert.Equal(t, uuid.Version(5), uuid.MustParse(first.Response.Value).Version())
 	assert.Equal(t, []lane.Rejection{{Index: 1, Field: "gps_alt", Error: "is missing"}}, first.Rejected)
 
 	_, err = decode(t, "scoring", `{"flight_uuid":"nonsense","tracks":[]}`)

@@ -33,12 +33,16 @@ func flymasterDecoder(l *Lane, secret string) Decoder {
 			ReceivedAt: options.Now.UnixMicro(),
 			RequestID:  options.RequestID,
 		})
+		for line := range lines.number + 1 {
+			decoded.gaps = append(decoded.gaps, int32(line))
+		}
 		for {
 			line, ok := lines.next()
 			if !ok {
 				return Decoded{}, &MalformedError{"The last line, EOF, is missing: send the whole file again."}
 			}
 			if len(line) == 0 {
+				decoded.gaps = append(decoded.gaps, int32(lines.number))
 				continue
 			}
 			if string(line) == "EOF" {

@@ -2,6 +2,7 @@ package lane
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -85,7 +86,7 @@ type jsonDecoder struct {
 func (d *jsonDecoder) decode(body []byte) (Decoded, error) {
 	fields := d.reset(body)
 	if fast := (fastDecoder{jsonDecoder: d, body: body}); fast.decode(fields) {
-		return d.finish(fields)
+		return d.finish(body, fields)
 	}
 	return d.decodeSlow(body, d.reset(body))
 }
@@ -146,7 +147,7 @@ func (d *jsonDecoder) decodeSlow(body []byte, fields []Field) (Decoded, error) {
 	if !listed {
 		return Decoded{}, &MalformedError{fmt.Sprintf("%q is missing.", d.list)}
 	}
-	return d.finish(fields)
+	return d.finish(body, fields)
 }
 
 // readTrackMember reads a member of the request's object that is not the list.
@@ -205,11 +206,12 @@ func (d *jsonDecoder) setTrackField(column int, text []byte, fields []Field) err
 
 // finish checks that the track has what it needs, makes the UUID of a flight
 // that came without one, and returns what was read.
-func (d *jsonDecoder) finish(fields []Field) (Decoded, error) {
+func (d *jsonDecoder) finish(body []byte, fields []Field) (Decoded, error) {
 	for i, c := range d.lane.TrackColumns {
 		if c.Kind == UUID {
-			id := uuid.New()
+			var id uuid.UUID
 			if fields[i].Null {
+				id = uuidOf(body)
 				fields[i] = Field{Value: string(id[:])}
 			} else {
 				copy(id[:], fields[i].Value)
@@ -224,6 +226,19 @@ func (d *jsonDecoder) finish(fields []Field) (Decoded, error) {
 		d.rejectAll()
 	}
 	return d.decoded, nil
+}
+
+// uuidOf makes the UUID of a flight that came without one, of version 5 (RFC
+// 9562), from the request's JSON without its white space: a client that sends
+// the same body again, as it is told to after a 503, means the same flight.
+func uuidOf(body []byte) uuid.UUID {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, body); err != nil {
+		compact.Reset() // what only this package's decoders accept is taken as it is
+		compact.Write(body)
+	}
+	namespace := uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://tracklane/scoring"))
+	return uuid.NewSHA1(namespace, compact.Bytes())
 }
 
 // rejectAll names every point of the request: the fault is in what they share.
@@ -242,7 +257,7 @@ func (d *jsonDecoder) readList() error {
 	// A name that comes twice counts the last time it comes.
 	points := d.decoded.Points
 	points.clear()
-	d.decoded.Rejected, d.decoded.RejectedTotal = nil, 0
+	d.decoded.Rejected, d.decoded.RejectedTotal, d.decoded.gaps = nil, 0, nil
 
 	array, err := d.json.ArrIter()
 	if err != nil {

@@ -6,6 +6,8 @@
 package lane
 
 import (
+	"cmp"
+	"slices"
 	"time"
 )
 
@@ -116,6 +118,10 @@ type Decoded struct {
 	Rejected      []Rejection
 	RejectedTotal int
 
+	// gaps are the indexes, ascending, at which the request holds no point of
+	// Points: rejected points, and lines that are none.
+	gaps []int32
+
 	// Response is what the lane adds to the response of an accepted request.
 	// Its name is empty on a lane that adds nothing.
 	Response ResponseMember
@@ -138,10 +144,28 @@ type Rejection struct {
 }
 
 func (d *Decoded) reject(index int, field, reason string) {
+	d.gaps = append(d.gaps, int32(index))
 	d.RejectedTotal++
 	if len(d.Rejected) < MaxRejections {
 		d.Rejected = append(d.Rejected, Rejection{Index: index, Field: field, Error: reason})
 	}
+}
+
+// Refuse names a point that was decoded, and could not be stored. point is its
+// place in the order in which it was added to Points, from 0, as Points.Index
+// returns it; reason is for the sender.
+func (d *Decoded) Refuse(point int, reason string) {
+	index := point
+	for _, gap := range d.gaps {
+		if int(gap) > index {
+			break
+		}
+		index++
+	}
+	d.RejectedTotal++
+	at, _ := slices.BinarySearchFunc(d.Rejected, index, func(r Rejection, index int) int { return cmp.Compare(r.Index, index) })
+	d.Rejected = slices.Insert(d.Rejected, at, Rejection{Index: index, Error: reason})
+	d.Rejected = d.Rejected[:min(len(d.Rejected), MaxRejections)]
 }
 
 // MalformedError says that a body could not be read at all.
