@@ -64,7 +64,11 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerO
 		minPoints: options.Batching.MinPoints, timeout: options.Timeout,
 		breaker: breaker, backpressure: backpressure, batchers: batchers, publisher: publisher,
 		monitor: &monitor{ask: inspector.Redis, observers: []func(context.Context, reading){
-			func(ctx context.Context, r reading) { replay.observeRunID(ctx, r.RunID, r.asked, publisher.publish) },
+			func(ctx context.Context, r reading) {
+				if r.Connected {
+					replay.observeRunID(ctx, r.RunID, r.asked, publisher.publish)
+				}
+			},
 			backpressure.refresh,
 		}},
 	}

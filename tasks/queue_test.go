@@ -258,6 +258,24 @@ func TestRecoverOrphanedGroups(t *testing.T) {
 	assert.Zero(t, recovered, "a group that is listed is left alone")
 }
 
+func TestReplayBuffer_ObserveRunIDWaitsWhileRedisIsUnknown(t *testing.T) {
+	t.Parallel()
+	r := &replayBuffer{logger: slog.New(slog.DiscardHandler)}
+	var requeued []string
+	requeue := func(_ context.Context, _ *lane.Lane, payload []byte, _ int) error {
+		requeued = append(requeued, string(payload))
+		return nil
+	}
+	start := time.Now()
+	r.observeRunID(t.Context(), "first", start, requeue)
+	r.add(nil, []byte("acknowledged by the first"), 1)
+	r.observeRunID(t.Context(), "", start.Add(time.Minute), requeue)
+	assert.Empty(t, requeued, "a Redis that did not respond is not a restarted one")
+	r.add(nil, []byte("acknowledged later"), 1)
+	r.observeRunID(t.Context(), "second", start.Add(2*time.Minute), requeue)
+	assert.Equal(t, []string{"acknowledged by the first", "acknowledged later"}, requeued)
+}
+
 func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 	server, err := devservers.StartRedis(t.Context(), devservers.RedisOptions{Dir: t.TempDir(), Arguments: []string{"--appendonly", "no"}})
 	require.NoError(t, err)

@@ -67,11 +67,16 @@ func (r *replayBuffer) dropOldest() {
 // replayAge, which is dropped. If it is another one, Redis was restarted:
 // observeRunID passes every entry to requeue, each within forceTimeout, and
 // stops at the first error; the next call goes on from there. It calls requeue
-// without its lock, because requeue adds the entry again.
+// without its lock, because requeue adds the entry again. A Redis of which no run
+// id is known, though one was before, changes nothing.
 func (r *replayBuffer) observeRunID(ctx context.Context, runID string, asked time.Time, requeue requeueFunc) {
 	r.mu.Lock()
 	if r.runID == "" {
 		r.runID = runID
+	}
+	if runID == "" && r.runID != "" { // it may still run, or be another one
+		r.mu.Unlock()
+		return
 	}
 	if r.runID == runID {
 		for len(r.entries) > 0 && asked.Sub(r.entries[0].at) > replayAge {
