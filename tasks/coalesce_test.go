@@ -87,7 +87,7 @@ func TestPointsAreCoalescedAtAnyRate(t *testing.T) {
 			_, connections := startRedis(t)
 			pool := openMigrated(t)
 			startWorker(t, connections, pool)
-			e, l := newTestEnqueuer(connections, 5*time.Second)
+			e, l := newTestEnqueuer(t, connections, 5*time.Second)
 
 			total := c.rate * c.seconds
 			begun := time.Now()
@@ -135,7 +135,7 @@ func TestNobodyIsAnsweredBeforeRedisHasThePoints(t *testing.T) {
 		return // it cannot be paused
 	}
 	const timeout = 300 * time.Millisecond
-	e, l := newTestEnqueuer(connections, timeout)
+	e, l := newTestEnqueuer(t, connections, timeout)
 	require.NoError(t, e.Enqueue(t.Context(), pointAt(l, 0)))
 	require.NoError(t, server.Pause())
 	begun := time.Now()
@@ -162,7 +162,7 @@ func TestWhatTheWorkerCannotReadIsKeptAndTakesNoGoodPointsWithIt(t *testing.T) {
 	t.Parallel()
 	_, connections := startRedis(t)
 	pool := openMigrated(t)
-	e, l := newTestEnqueuer(connections, 5*time.Second)
+	e, l := newTestEnqueuer(t, connections, 5*time.Second)
 	require.NoError(t, e.Enqueue(t.Context(), pointAt(l, 7)))
 	require.NoError(t, e.publisher.publish(t.Context(), l, []byte("garbage"), 1))
 	require.NoError(t, e.publisher.publish(t.Context(), l, Encode(nil, pointAt(l, 8)), 1))
@@ -189,7 +189,7 @@ func TestPointsThatTheDatabaseRefusesDoNotHoldTheirBatchUp(t *testing.T) {
 	pool := openMigrated(t)
 	_, err := pool.Exec(t.Context(), `ALTER TABLE live_track_points ADD CHECK (elevation <> 1005.1)`)
 	require.NoError(t, err)
-	e, l := newTestEnqueuer(connections, 5*time.Second)
+	e, l := newTestEnqueuer(t, connections, 5*time.Second)
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1000)))
 	startWorker(t, connections, pool)
 	require.Eventually(t, func() bool {

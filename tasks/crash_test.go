@@ -109,7 +109,7 @@ func TestWorker_FindsWhatACrashedWorkerHadInHand(t *testing.T) {
 			address, err := redis.ParseURL(server.URL())
 			require.NoError(t, err)
 			pool := openMigrated(t)
-			e, l := newTestEnqueuer(connections, 5*time.Second)
+			e, l := newTestEnqueuer(t, connections, 5*time.Second)
 			if c.batches > 0 { // crashWorker waits for a group as well
 				require.NoError(t, e.Enqueue(t.Context(), pointAt(l, 1_000_000)))
 			}

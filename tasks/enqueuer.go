@@ -9,6 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 
 	"tracklane/internal/lane"
+	"tracklane/store"
 )
 
 // Batching says how points are divided into batch tasks and coalesced.
@@ -46,11 +47,13 @@ type EnqueuerOptions struct {
 	MaxWaitingPoints int
 }
 
-// NewEnqueuer returns an enqueuer. Run must run while it is used.
-func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
+// NewEnqueuer returns an enqueuer. Run must run while it is used. Points that Redis
+// acknowledged and may forget are written with writer.
+func NewEnqueuer(connections *Connections, lanes []*lane.Lane, writer *store.Writer, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
 	inspector := NewInspector(connections, lanes)
-	replay := &replayBuffer{logger: logger}
+	replay := &replayBuffer{client: connections.Enqueue, writer: writer, logger: logger}
 	publisher := newPublisher(asynq.NewClientFromRedisClient(connections.Enqueue), lanes, options.Batching, replay)
+	replay.publish = publisher.republish
 	breaker := newBreaker(connections.Enqueue, options.Timeout, logger)
 	backpressure := newBackpressure(lanes, options.MaxWaitingPoints, inspector.waitingPoints, logger)
 	batchers := make(map[string]*batcher)
@@ -64,11 +67,6 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, options EnqueuerO
 		minPoints: options.Batching.MinPoints, timeout: options.Timeout,
 		breaker: breaker, backpressure: backpressure, batchers: batchers, publisher: publisher,
 		monitor: &monitor{ask: inspector.Redis, observers: []func(context.Context, reading){
-			func(ctx context.Context, r reading) {
-				if r.Connected {
-					replay.observeRunID(ctx, r.RunID, r.asked, publisher.publish)
-				}
-			},
 			backpressure.refresh,
 		}},
 	}
@@ -80,8 +78,14 @@ func (e *Enqueuer) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { e.breaker.run(ctx) })
 	parts.Go(func() { e.monitor.run(ctx) })
+	parts.Go(func() { e.publisher.replay.run(ctx) })
 	parts.Wait()
 }
+
+// Flush returns when Redis cannot forget any more what it acknowledged, or
+// PostgreSQL has it too, or ctx ends, which it logs. Nothing may be enqueued after
+// it is called.
+func (e *Enqueuer) Flush(ctx context.Context) { e.publisher.replay.flush(ctx) }
 
 // Available reports whether the next points will be sent to Redis, as far as
 // its failures decide.
@@ -94,7 +98,7 @@ func (e *Enqueuer) Available() bool { return e.breaker.closed() }
 // is harmless. The end of ctx does not end a write: the points are queued even
 // when the client has gone.
 func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
-	if !e.breaker.closed() || !e.backpressure.admit(points.Lane) {
+	if !e.breaker.closed() || !e.publisher.replay.admits() || !e.backpressure.admit(points.Lane) {
 		return ErrUnavailable
 	}
 	e.backpressure.recordEnqueued(points.Len())
@@ -116,7 +120,7 @@ const forceTimeout = time.Second
 // ErrUnavailable when Redis is full, and otherwise the error of the write, after
 // which some of the points may be queued.
 func (e *Enqueuer) EnqueueBypassingBreaker(ctx context.Context, points *lane.Points) error {
-	if !e.backpressure.admit(points.Lane) {
+	if !e.publisher.replay.admits() || !e.backpressure.admit(points.Lane) {
 		return ErrUnavailable
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forceTimeout)

@@ -11,7 +11,8 @@ import (
 const monitorInterval = time.Second
 
 // monitor asks Redis for its state once a second and tells its observers, one
-// after another, in their order. It is the only part that asks. An Enqueuer
+// after another, in their order. Only the replay buffer asks too, through the
+// connections that points take. An Enqueuer
 // and a Worker each run one of their own: either works without the other, and
 // they do not end at the same time.
 type monitor struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"tracklane/internal/lane"
 )
@@ -68,14 +69,29 @@ func (p *publisher) publishPoints(ctx context.Context, points *lane.Points) erro
 // nil when Redis has acknowledged the write. The payload must not change any
 // more: the replay buffer keeps it.
 func (p *publisher) publish(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
+	if err := p.publishWith(ctx, p.client, l, payload, points); err != nil {
+		return err
+	}
+	p.replay.add(l, payload, points)
+	return nil
+}
+
+// republish publishes an entry of the replay buffer through one connection,
+// within forceTimeout.
+func (p *publisher) republish(ctx context.Context, conn *redis.Conn, e *entry) error {
+	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
+	defer cancel()
+	return p.publishWith(ctx, asynq.NewClientFromRedisClient(connClient{conn: conn}), e.lane, e.payload, e.points)
+}
+
+func (p *publisher) publishWith(ctx context.Context, client *asynq.Client, l *lane.Lane, payload []byte, points int) error {
 	kind, where := batchTask, []asynq.Option{asynq.Queue(l.Name)}
 	if points < p.batching.MinPoints {
 		kind, where = smallTask, append(where, asynq.Group(p.groups[l.Name].next(points, time.Now())))
 	}
 	task := asynq.NewTask(taskType(l.Name, kind), payload, taskOptions()...)
-	if _, err := p.client.EnqueueContext(ctx, task, where...); err != nil {
+	if _, err := client.EnqueueContext(ctx, task, where...); err != nil {
 		return fmt.Errorf("enqueue %d points of the lane %s: %w", points, l.Name, err)
 	}
-	p.replay.add(l, payload, points)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,6 +17,7 @@ import (
 
 	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
+	"tracklane/store"
 )
 
 var testBatching = Batching{MinPoints: 500, MaxPoints: 1000, GracePeriod: time.Second, MaxDelay: 2 * time.Second}
@@ -34,9 +36,16 @@ func startRedis(t *testing.T) (*devservers.Redis, *Connections) {
 	return server, connections
 }
 
-func newTestEnqueuer(connections *Connections, timeout time.Duration) (*Enqueuer, *lane.Lane) {
+// newTestEnqueuer returns an enqueuer whose database is down.
+func newTestEnqueuer(t testing.TB, connections *Connections, timeout time.Duration) (*Enqueuer, *lane.Lane) {
+	t.Helper()
 	lanes := lane.All(lane.Options{})
-	return NewEnqueuer(connections, lanes, EnqueuerOptions{
+	config, err := pgxpool.ParseConfig("postgres://nobody@127.0.0.1:1/none")
+	require.NoError(t, err)
+	pool, err := store.Open(config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return NewEnqueuer(connections, lanes, store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
 		Batching: testBatching, Timeout: timeout, MaxWaitingPoints: 10_000_000,
 	}, slog.New(slog.DiscardHandler)), lanes[0]
 }
@@ -115,7 +124,7 @@ func TestGroupsAreFilledOneAfterAnother(t *testing.T) {
 
 func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 	server, connections := startRedis(t)
-	e, l := newTestEnqueuer(connections, 5*time.Second)
+	e, l := newTestEnqueuer(t, connections, 5*time.Second)
 	waits := func(points int, writing bool) func() bool {
 		d := e.batchers[l.Name]
 		return func() bool {
@@ -160,7 +169,7 @@ func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 
 func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
 	server, connections := startRedis(t)
-	e, l := newTestEnqueuer(connections, 100*time.Millisecond)
+	e, l := newTestEnqueuer(t, connections, 100*time.Millisecond)
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
 	require.NoError(t, server.Kill())
 	begun := time.Now()
@@ -246,7 +255,7 @@ func TestAggregatedBatchesHoldAtMostTheirMaximum(t *testing.T) {
 
 func TestRecoverOrphanedGroups(t *testing.T) {
 	_, connections := startRedis(t)
-	e, l := newTestEnqueuer(connections, time.Second)
+	e, l := newTestEnqueuer(t, connections, time.Second)
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
 	client := connections.Work
 	require.NoError(t, client.Del(t.Context(), groupsKey(l)).Err())
@@ -256,24 +265,6 @@ func TestRecoverOrphanedGroups(t *testing.T) {
 	recovered, err = recoverOrphanedGroups(t.Context(), client, l)
 	require.NoError(t, err)
 	assert.Zero(t, recovered, "a group that is listed is left alone")
-}
-
-func TestReplayBuffer_ObserveRunIDWaitsWhileRedisIsUnknown(t *testing.T) {
-	t.Parallel()
-	r := &replayBuffer{logger: slog.New(slog.DiscardHandler)}
-	var requeued []string
-	requeue := func(_ context.Context, _ *lane.Lane, payload []byte, _ int) error {
-		requeued = append(requeued, string(payload))
-		return nil
-	}
-	start := time.Now()
-	r.observeRunID(t.Context(), "first", start, requeue)
-	r.add(nil, []byte("acknowledged by the first"), 1)
-	r.observeRunID(t.Context(), "", start.Add(time.Minute), requeue)
-	assert.Empty(t, requeued, "a Redis that did not respond is not a restarted one")
-	r.add(nil, []byte("acknowledged later"), 1)
-	r.observeRunID(t.Context(), "second", start.Add(2*time.Minute), requeue)
-	assert.Equal(t, []string{"acknowledged by the first", "acknowledged later"}, requeued)
 }
 
 func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
@@ -287,7 +278,7 @@ func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 	require.NoError(t, err)
 	connections := Connect(redis.UniversalOptions{Addrs: []string{address.Addr}}, 50)
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
-	e, l := newTestEnqueuer(connections, time.Second)
+	e, l := newTestEnqueuer(t, connections, time.Second)
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { e.Run(ctx) })
@@ -307,20 +298,6 @@ func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
 		groups := connections.Inspect.SCard(t.Context(), groupsKey(l)).Val()
 		return pending == 1 && groups == 1
 	}, 10*time.Second, 20*time.Millisecond)
-}
-
-func TestCopiesOfWhatWasAcknowledgedAreBounded(t *testing.T) {
-	r := &replayBuffer{logger: slog.New(slog.DiscardHandler)}
-	l := lane.All(lane.Options{})[0]
-	for range 100 {
-		r.add(l, make([]byte, 1<<20), 1)
-	}
-	assert.Len(t, r.entries, 16)
-	r.observeRunID(t.Context(), "first", time.Now(), nil)
-	assert.Len(t, r.entries, 16, "Redis may not have written them yet")
-	r.observeRunID(t.Context(), "first", time.Now().Add(replayAge+time.Second), nil)
-	assert.Empty(t, r.entries)
-	assert.Zero(t, r.bytes)
 }
 
 // BenchmarkAggregate joins a group of 500 tasks of one point each.

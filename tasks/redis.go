@@ -12,7 +12,7 @@ import (
 // Connections are the pools through which a process talks to Redis. They differ
 // in their timeouts, and none can take connections from another.
 type Connections struct {
-	Enqueue redis.UniversalClient // for requests, which give up soon
+	Enqueue *redis.Client         // for requests, which give up soon
 	Work    redis.UniversalClient // for workers, which are patient
 	Inspect redis.UniversalClient // for who reads the state of Redis and the queues
 }
@@ -41,10 +41,13 @@ func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 	options.PoolSize = max(1, maxConnections/3)
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
-	pool := func(timeout time.Duration) redis.UniversalClient {
+	pool := func(timeout time.Duration) *redis.Client {
 		own := options
 		own.DialTimeout, own.ReadTimeout, own.WriteTimeout, own.PoolTimeout = timeout, timeout, timeout, timeout
-		return redis.NewUniversalClient(&own)
+		if own.MasterName != "" {
+			return redis.NewFailoverClient(own.Failover())
+		}
+		return redis.NewClient(own.Simple())
 	}
 	connections := &Connections{Enqueue: pool(forceTimeout), Work: pool(workTimeout), Inspect: pool(InspectTimeout)}
 	connections.Work.AddHook(backoffHook{})
@@ -85,7 +88,7 @@ func (backoffHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 // isTransient reports whether an error that Redis returned says that it cannot
 // serve at present.
 func isTransient(redisErr redis.Error) bool {
-	for _, prefix := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF"} {
+	for _, prefix := range []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS"} {
 		if redis.HasErrorPrefix(redisErr, prefix) {
 			return true
 		}

@@ -32,7 +32,7 @@ func (p *Program) startParts(r *run) http.Handler {
 	bypassesRedis := func() bool { return false } // a worker accepts no points
 	var ingest *handlers.Ingest
 	if p.roles.API {
-		enqueuer := p.startEnqueuer(r)
+		enqueuer := p.startEnqueuer(r, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }
 		ingest = &handlers.Ingest{Lanes: p.lanes, Enqueuer: enqueuer, Writer: writer}
 	}
@@ -53,11 +53,12 @@ func (p *Program) startParts(r *run) http.Handler {
 }
 
 // startEnqueuer starts the way of points into Redis.
-func (p *Program) startEnqueuer(r *run) *tasks.Enqueuer {
-	enqueuer := tasks.NewEnqueuer(p.connections, p.lanes, tasks.EnqueuerOptions{
+func (p *Program) startEnqueuer(r *run, writer *store.Writer) *tasks.Enqueuer {
+	enqueuer := tasks.NewEnqueuer(p.connections, p.lanes, writer, tasks.EnqueuerOptions{
 		Batching: p.batching(), Timeout: p.config.Redis.Timeout, MaxWaitingPoints: p.config.MaxWaitingPoints,
 	}, p.logger)
 	r.parts.Go(func() { enqueuer.Run(r.background) })
+	r.flush = enqueuer.Flush
 	return enqueuer
 }
 

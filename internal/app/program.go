@@ -107,10 +107,13 @@ func (p *Program) Run(ctx context.Context) error {
 	p.logger.Info("tracklane is stopping", "timeout", p.config.ShutdownTimeout)
 	deadline, cancel := context.WithTimeout(context.Background(), p.config.ShutdownTimeout)
 	defer cancel()
-	if err := server.Shutdown(deadline); err != nil {
+	requests, cancelRequests := context.WithTimeout(deadline, p.config.ShutdownTimeout*3/4)
+	defer cancelRequests()
+	if err := server.Shutdown(requests); err != nil {
 		p.logger.Warn("requests were cut off", "error", err)
 		_ = server.Close() // closes what Shutdown gave up on
 	}
+	r.flush(deadline)
 	r.stopBackground()
 	if !p.close(deadline, &r.parts) {
 		p.logger.Warn("SHUTDOWN_TIMEOUT is over; unfinished batches come back to the other workers")

@@ -16,12 +16,16 @@ type run struct {
 	background     context.Context
 	stopBackground context.CancelFunc
 
+	// flush returns when what was accepted is safe; it is called when no request
+	// is in flight any more.
+	flush func(context.Context)
+
 	parts    sync.WaitGroup
 	failures chan error // the first one
 }
 
 func newRun(ctx context.Context) *run {
-	r := &run{failures: make(chan error, 1)}
+	r := &run{failures: make(chan error, 1), flush: func(context.Context) {}}
 	r.ctx, r.stop = context.WithCancel(ctx)
 	r.background, r.stopBackground = context.WithCancel(context.WithoutCancel(ctx))
 	return r

@@ -1,0 +1,112 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"tracklane/internal/redisinfo"
+)
+
+// durability is what a Redis has done for what it acknowledged.
+type durability struct {
+	runID string // another one after each start
+
+	// safe reports that it forgets nothing that it acknowledges from now on. It is
+	// true of the embedded server, too, whose data ends with this process.
+	safe bool
+
+	written bool // what it has acknowledged is in its file, and no sync is under way
+	failed  bool // it could not write its file
+
+	offset     int64 // of its replication stream
+	replicated int64 // the offset that all of its replicas have
+}
+
+// errOtherServer says that a connection led to another server than before.
+var errOtherServer = errors.New("the server behind the connection is another one than before")
+
+// askDurability asks the server at the other end of a connection. It returns an
+// error when the server does not respond or has not loaded its file.
+//
+// A server that says that no sync is under way writes its whole buffer before
+// it sends that response: it keeps the buffer back during a sync only.
+func askDurability(ctx context.Context, conn *redis.Conn) (durability, error) {
+	var info *redis.StringCmd
+	var fsync, replicas *redis.MapStringStringCmd
+	_, _ = conn.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		info = pipe.Info(ctx, "server", "persistence", "replication")
+		fsync = pipe.ConfigGet(ctx, "appendfsync")
+		replicas = pipe.ConfigGet(ctx, "min-replicas-to-write")
+		return nil
+	})
+	var redisErr redis.Error
+	switch err := info.Err(); {
+	case errors.As(err, &redisErr) && strings.Contains(err.Error(), "is not supported"):
+		return durability{safe: true, written: true, replicated: math.MaxInt64}, nil // the embedded server
+	case err != nil:
+		return durability{}, err
+	}
+	minReplicas, _ := strconv.Atoi(replicas.Val()["min-replicas-to-write"]) // 0 when it is not known
+	fields := redisinfo.Parse(info.Val())
+	return durabilityOf(fields, fsync.Val()["appendfsync"], minReplicas), nil
+}
+
+func durabilityOf(fields redisinfo.Fields, fsync string, minReplicas int) durability {
+	appendOnly := fields["aof_enabled"] == "1"
+	d := durability{
+		runID:      fields["run_id"],
+		failed:     appendOnly && fields["aof_last_write_status"] != "ok",
+		replicated: math.MaxInt64,
+	}
+	d.written = !d.failed && (!appendOnly || fields["aof_pending_bio_fsync"] == "0")
+	d.offset, _ = fields.Int("master_repl_offset") // 0 where nothing is replicated
+	online := 0
+	for name, value := range fields {
+		if offset, ok := replicaOffset(name, value); ok {
+			online++
+			d.replicated = min(d.replicated, offset)
+		}
+	}
+	if online < minReplicas {
+		d.replicated = -1
+	}
+	d.safe = appendOnly && fsync == "always" && online == 0 && minReplicas == 0
+	return d
+}
+
+// replicaOffset reads a field such as
+// slave0:ip=127.0.0.1,port=6380,state=online,offset=14,lag=1.
+func replicaOffset(name, value string) (int64, bool) {
+	number, ok := strings.CutPrefix(name, "slave")
+	if _, err := strconv.Atoi(number); !ok || err != nil || !strings.Contains(value, "state=online") {
+		return 0, false
+	}
+	_, rest, _ := strings.Cut(value, "offset=")
+	text, _, _ := strings.Cut(rest, ",")
+	offset, err := strconv.ParseInt(text, 10, 64)
+	return offset, err == nil
+}
+
+// connClient is one connection as asynq's client takes it, which uses these
+// commands to enqueue. Any other would panic rather than go to another server.
+type connClient struct {
+	redis.UniversalClient // nil
+	conn                  *redis.Conn
+}
+
+func (c connClient) SAdd(ctx context.Context, key string, members ...any) *redis.IntCmd {
+	return c.conn.SAdd(ctx, key, members...)
+}
+
+func (c connClient) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	return c.conn.Eval(ctx, script, keys, args...)
+}
+
+func (c connClient) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	return c.conn.EvalSha(ctx, sha, keys, args...)
+}
