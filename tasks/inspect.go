@@ -48,6 +48,8 @@ type Redis struct {
 	MaxMemoryPolicy string
 	AppendOnly      bool   // writes are kept in an append-only file
 	AppendFsync     string // when that file is synced; empty where CONFIG is forbidden
+	Replicas        int    // that are connected
+	MinReplicas     string // min-replicas-to-write; empty where CONFIG is forbidden
 	Latency         time.Duration
 }
 
@@ -56,10 +58,11 @@ type Redis struct {
 func (i *Inspector) Redis(ctx context.Context) Redis {
 	start := time.Now()
 	var info *redis.StringCmd
-	var appendFsync *redis.MapStringStringCmd
+	var appendFsync, minReplicas *redis.MapStringStringCmd
 	// Each command has an error of its own.
 	_, _ = i.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		info = pipe.Info(ctx, "server", "memory", "persistence")
+		info = pipe.Info(ctx, "server", "memory", "persistence", "replication")
+		minReplicas = pipe.ConfigGet(ctx, "min-replicas-to-write")
 		appendFsync = pipe.ConfigGet(ctx, "appendfsync")
 		return nil
 	})
@@ -77,6 +80,8 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 	state.MaxMemory, _ = fields.Int("maxmemory")
 	state.MaxMemoryPolicy, state.AppendOnly = fields["maxmemory_policy"], fields["aof_enabled"] == "1"
 	state.AppendFsync = appendFsync.Val()["appendfsync"]
+	replicas, _ := fields.Int("connected_slaves")
+	state.Replicas, state.MinReplicas = int(replicas), minReplicas.Val()["min-replicas-to-write"]
 	return state
 }
 

@@ -110,6 +110,9 @@ func (s Snapshot) Reasons() []string {
 		case fsync == "everysec" || fsync == "no":
 			add("Redis acknowledges points before they are on its disk: its appendfsync is %s, set it to always.", fsync)
 		}
+		if s.Redis.Replicas > 0 && s.Redis.MinReplicas == "0" {
+			add("A replica that takes over would lack acknowledged points: set Redis's min-replicas-to-write to 1 and min-replicas-max-lag to 10.")
+		}
 		if len(s.Workers) == 0 {
 			add("No worker is alive: points wait in Redis.")
 		}

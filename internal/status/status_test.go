@@ -100,6 +100,7 @@ func TestSnapshot_Reasons(t *testing.T) {
 		"eviction":        {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
 		"in memory":       {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
 		"a late fsync":    {func(s *Snapshot) { s.Redis.AppendFsync = "everysec" }, Degraded, "appendfsync is everysec, set it to always"},
+		"lone master":     {func(s *Snapshot) { s.Redis.Replicas, s.Redis.MinReplicas = 1, "0" }, Degraded, "set Redis's min-replicas-to-write to 1"},
 		"no fsync":        {func(s *Snapshot) { s.Redis.AppendFsync = "no" }, Degraded, "appendfsync is no, set it to always"},
 		"no worker":       {func(s *Snapshot) { s.Workers = nil }, Degraded, "No worker is alive"},
 		"archived tasks":  {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
