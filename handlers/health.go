@@ -13,6 +13,7 @@ type (
 	healthResponse struct {
 		Status   status.State           `json:"status"`
 		Reasons  []string               `json:"reasons"`
+		Notes    []string               `json:"notes"`
 		Database databaseHealth         `json:"database"`
 		Redis    redisHealth            `json:"redis"`
 		Queues   map[string]queueHealth `json:"queues"`
@@ -68,7 +69,7 @@ func (s *Server) getLive(c *gin.Context) { c.String(http.StatusOK, "alive\n") }
 
 func newHealthResponse(s status.Snapshot) healthResponse {
 	response := healthResponse{
-		Status: s.State(), Reasons: s.Reasons(),
+		Status: s.State(), Reasons: s.Reasons(), Notes: s.Notes(),
 		Database: databaseHealth{
 			Connected: s.Database.Connected, LatencyMS: milliseconds(s.Database.Latency),
 			TimescaleDB: s.Database.TimescaleDB,

@@ -57,7 +57,8 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 	s = New(Config{
 		Status: status.NewCollector(status.Config{
 			Lanes: lanes, Database: store.NewDatabase(pool, lanes), Inspector: tasks.NewInspector(connections, lanes),
-			Recorder: recorder, BypassesRedis: func() bool { return !enqueuer.Available() }, Version: "test", Logger: logger,
+			Recorder: recorder, BypassesRedis: func() bool { return !enqueuer.Available() },
+			AdmitsLive: func() bool { return enqueuer.Admits(lanes[0]) }, Version: "test", Logger: logger,
 		}),
 		Recorder: recorder, Logger: logger,
 		Asynqmon: asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),

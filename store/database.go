@@ -28,7 +28,7 @@ func NewDatabase(pool *pgxpool.Pool, lanes []*lane.Lane) *Database {
 // DatabaseStatus is what Check found.
 type DatabaseStatus struct {
 	TimescaleDB bool // the extension is installed
-	Writable    bool // it accepts writes and has every lane's table
+	Writable    bool // it accepts writes, and this role may insert into every lane's table
 	Rejected    bool // the dead-letter table, rejected_points, holds some
 
 	// NoRejects: the dead-letter table is there, but this role may not put
@@ -42,8 +42,8 @@ func (d *Database) Check(ctx context.Context) (DatabaseStatus, error) {
 	var rejects *bool
 	err := d.pool.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb'),
-			NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'
-				AND (SELECT bool_and(to_regclass(name) IS NOT NULL) FROM unnest($1::text[]) AS name),
+			current_setting('transaction_read_only') = 'off'
+				AND (SELECT bool_and(coalesce(has_table_privilege(to_regclass(name), 'INSERT'), false)) FROM unnest($1::text[]) AS name),
 			has_table_privilege(to_regclass('rejected_points'), 'SELECT')
 				AND has_table_privilege(to_regclass('rejected_points'), 'INSERT')`,
 		d.tables).Scan(&s.TimescaleDB, &s.Writable, &rejects)

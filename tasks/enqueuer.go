@@ -91,6 +91,9 @@ func (e *Enqueuer) Flush(ctx context.Context) { e.publisher.replay.flush(ctx) }
 // its failures decide.
 func (e *Enqueuer) Available() bool { return e.breaker.closed() }
 
+// Admits reports whether Redis has room for a lane's next points.
+func (e *Enqueuer) Admits(l *lane.Lane) bool { return e.backpressure.below(l.Priority) }
+
 // Enqueue returns nil when Redis has acknowledged the write of all points. It
 // returns ErrUnavailable at once when Redis failed a moment ago or is full, and
 // otherwise the error of the write when Redis did not acknowledge it within the

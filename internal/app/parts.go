@@ -29,18 +29,20 @@ func (p *Program) startParts(r *run) http.Handler {
 	if p.roles.Worker {
 		p.startWorker(r, writer, migrated)
 	}
-	bypassesRedis := func() bool { return false } // a worker accepts no points
+	// A worker accepts no points.
+	bypassesRedis, admitsLive := func() bool { return false }, func() bool { return true }
 	var ingest *handlers.Ingest
 	if p.roles.API {
 		enqueuer := p.startEnqueuer(r, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }
+		admitsLive = func() bool { return enqueuer.Admits(p.lanes[0]) }
 		ingest = &handlers.Ingest{Lanes: p.lanes, Enqueuer: enqueuer, Writer: writer}
 	}
 	collector := status.NewCollector(status.Config{
 		Lanes: p.lanes, Weights: p.weights(), Recorder: recorder, Version: p.version, Logger: p.logger,
 		Database:      store.NewDatabase(p.pool, p.lanes),
 		Inspector:     tasks.NewInspector(p.connections, p.lanes),
-		BypassesRedis: bypassesRedis,
+		BypassesRedis: bypassesRedis, AdmitsLive: admitsLive,
 	})
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{

@@ -27,6 +27,10 @@ type Config struct {
 	// the database at present.
 	BypassesRedis func() bool
 
+	// AdmitsLive reports whether Redis has room for points of the live lane, as
+	// far as this process knows.
+	AdmitsLive func() bool
+
 	Version string // of the program
 	Logger  *slog.Logger
 }
@@ -79,13 +83,13 @@ func (c *Collector) fresh() *Snapshot {
 	return nil
 }
 
-// Ready reports whether a point that is posted now would be accepted, by Redis
-// or by the database. It returns within checkTimeout.
+// Ready reports whether a point of the live lane that is posted now would be
+// accepted, by Redis or by the database. It returns within checkTimeout.
 func (c *Collector) Ready(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	redis := make(chan bool, 1)
-	go func() { redis <- c.config.Inspector.Writable(ctx) }()
+	go func() { redis <- c.config.AdmitsLive() && c.config.Inspector.Writable(ctx) }()
 	database, err := c.config.Database.Check(ctx)
 	return err == nil && database.Writable || <-redis
 }
@@ -108,7 +112,8 @@ func (c *Collector) collect(ctx context.Context) Snapshot {
 	s.At = time.Now()
 	s.Uptime = s.At.Sub(c.started)
 	s.BypassesRedis = c.config.BypassesRedis()
-	s.Redis, s.Workers = state.redis, state.workers
+	s.Redis, s.Workers, s.RedisWritable = state.redis, state.workers, state.writable
+	s.RedisFull = state.redis.Connected && !c.config.AdmitsLive()
 	if state.stats == nil { // those of the other processes are not known
 		state.stats = c.config.Recorder.Stats(s.At)
 	}
@@ -133,13 +138,15 @@ func (c *Collector) collectDatabase(ctx context.Context) Database {
 		return d // it counts as down; why is in the log of who writes to it
 	}
 	d.Connected, d.Latency = true, time.Since(start)
-	d.TimescaleDB, d.HasRejected, d.NoRejects = found.TimescaleDB, found.Rejected, found.NoRejects
+	d.TimescaleDB, d.Writable = found.TimescaleDB, found.Writable
+	d.HasRejected, d.NoRejects = found.Rejected, found.NoRejects
 	return d
 }
 
 // queueState is what Redis tells; the maps are by the lane's name.
 type queueState struct {
 	redis    tasks.Redis
+	writable bool
 	queues   map[string]tasks.Queue
 	backlogs map[string]tasks.Backlog
 	workers  []tasks.WorkerProcess
@@ -157,6 +164,7 @@ func (c *Collector) collectQueues(ctx context.Context) queueState {
 		c.config.Logger.Warn("the queues cannot be inspected; Redis counts as down", "error", err)
 		return queueState{}
 	}
+	state.writable = c.config.Inspector.Writable(ctx)
 	return state
 }
 

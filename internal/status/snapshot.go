@@ -31,6 +31,9 @@ type Snapshot struct {
 	Database Database
 	Redis    tasks.Redis
 
+	RedisWritable bool // Redis accepts writes
+	RedisFull     bool // it has no room for more points of the live lane
+
 	// BypassesRedis reports whether this process writes points directly into
 	// the database.
 	BypassesRedis bool
@@ -47,6 +50,7 @@ type Database struct {
 	Connected   bool
 	Latency     time.Duration
 	TimescaleDB bool // the extension is installed
+	Writable    bool // points of every lane can be inserted
 	HasRejected bool // the dead-letter table holds points
 	NoRejects   bool // this role may not put points into the dead-letter table
 	Pool        Pool
@@ -74,7 +78,7 @@ type Lane struct {
 // Reasons, and Healthy otherwise.
 func (s Snapshot) State() State {
 	switch {
-	case !s.Database.Connected && !s.Redis.Connected:
+	case !s.Database.Writable && (!s.RedisWritable || s.RedisFull):
 		return Unhealthy
 	case len(s.Reasons()) > 0:
 		return Degraded
@@ -99,6 +103,15 @@ func (s Snapshot) Reasons() []string {
 		add("Redis is down: points go straight to the database.")
 	case !s.Database.Connected:
 		add("The database is down: points wait in Redis.")
+	}
+	if s.Database.Connected && !s.Database.Writable {
+		add("The database accepts no points: it is read-only, a table is missing, or this process's role may not insert into it.")
+	}
+	if s.Redis.Connected && !s.RedisWritable {
+		add("Redis accepts no writes: it is a replica, out of memory, or cannot write its file.")
+	}
+	if s.RedisFull {
+		add("Redis holds as many points as it may (MAX_WAITING_POINTS, or its maxmemory): new ones go straight to the database.")
 	}
 	if s.Redis.Connected {
 		if policy := s.Redis.MaxMemoryPolicy; policy != "" && policy != "noeviction" {
@@ -128,9 +141,6 @@ func (s Snapshot) Reasons() []string {
 			add("The queue %s is paused.", l.Name)
 		}
 	}
-	if s.Database.Connected && !s.Database.TimescaleDB {
-		add("TimescaleDB is not installed in the database: the tables are plain ones.")
-	}
 	if s.Database.NoRejects {
 		add("This process may not write to rejected_points, so points that the database refuses stay in their queue: grant its role SELECT and INSERT on that table.")
 	}
@@ -138,4 +148,14 @@ func (s Snapshot) Reasons() []string {
 		add("The database refused points: look at 'tracklane rejected list'.")
 	}
 	return reasons
+}
+
+// Notes says in whole sentences what an operator may want to know although
+// nothing is wrong; it is empty when there is nothing to say.
+func (s Snapshot) Notes() []string {
+	notes := []string{}
+	if s.Database.Connected && !s.Database.TimescaleDB {
+		notes = append(notes, "TimescaleDB is not installed in the database: the tables are plain ones.")
+	}
+	return notes
 }

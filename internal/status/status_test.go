@@ -39,7 +39,7 @@ func newTestCollector(t *testing.T) *Collector {
 	return NewCollector(Config{
 		Lanes: lanes, Weights: map[string]int{"live": 6}, Recorder: metrics.New(lanes, "test"),
 		Database: store.NewDatabase(pool, lanes), Inspector: tasks.NewInspector(connections, lanes),
-		BypassesRedis: func() bool { return true }, Version: "test", Logger: slog.New(slog.DiscardHandler),
+		BypassesRedis: func() bool { return true }, AdmitsLive: func() bool { return true }, Version: "test", Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -83,10 +83,10 @@ func TestSnapshot_Reasons(t *testing.T) {
 	t.Parallel()
 	fine := func() Snapshot {
 		return Snapshot{
-			Database: Database{Connected: true, TimescaleDB: true},
-			Redis:    tasks.Redis{Connected: true, AppendOnly: true, AppendFsync: "always", MaxMemoryPolicy: "noeviction"},
-			Workers:  []tasks.WorkerProcess{{}},
-			Lanes:    []Lane{{Name: "live"}},
+			Database: Database{Connected: true, TimescaleDB: true, Writable: true}, RedisWritable: true,
+			Redis:   tasks.Redis{Connected: true, AppendOnly: true, AppendFsync: "always", MaxMemoryPolicy: "noeviction"},
+			Workers: []tasks.WorkerProcess{{}},
+			Lanes:   []Lane{{Name: "live"}},
 		}
 	}
 	for name, c := range map[string]struct {
@@ -94,8 +94,8 @@ func TestSnapshot_Reasons(t *testing.T) {
 		state  State
 		reason string
 	}{
-		"both down":       {func(s *Snapshot) { s.Database, s.Redis = Database{}, tasks.Redis{} }, Unhealthy, "Redis and the database are both down"},
-		"Redis down":      {func(s *Snapshot) { s.Redis = tasks.Redis{} }, Degraded, "Redis is down"},
+		"both down":       {func(s *Snapshot) { s.Database, s.Redis, s.RedisWritable = Database{}, tasks.Redis{}, false }, Unhealthy, "Redis and the database are both down"},
+		"Redis down":      {func(s *Snapshot) { s.Redis, s.RedisWritable = tasks.Redis{}, false }, Degraded, "Redis is down"},
 		"database down":   {func(s *Snapshot) { s.Database = Database{} }, Degraded, "The database is down"},
 		"eviction":        {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
 		"in memory":       {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
@@ -106,7 +106,9 @@ func TestSnapshot_Reasons(t *testing.T) {
 		"archived tasks":  {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
 		"an old backlog":  {func(s *Snapshot) { s.Lanes[0].Backlog.OldestAge = 61 * time.Second }, Degraded, "has waited for 1m1s"},
 		"a paused queue":  {func(s *Snapshot) { s.Lanes[0].Queue.Paused = true }, Degraded, "The queue live is paused"},
-		"plain tables":    {func(s *Snapshot) { s.Database.TimescaleDB = false }, Degraded, "TimescaleDB is not installed"},
+		"read-only":       {func(s *Snapshot) { s.Database.Writable = false }, Degraded, "The database accepts no points"},
+		"a replica":       {func(s *Snapshot) { s.RedisWritable = false }, Degraded, "Redis accepts no writes"},
+		"a full queue":    {func(s *Snapshot) { s.RedisFull = true }, Degraded, "Redis holds as many points as it may"},
 		"no dead letters": {func(s *Snapshot) { s.Database.NoRejects = true }, Degraded, "may not write to rejected_points"},
 		"dead letters":    {func(s *Snapshot) { s.Database.HasRejected = true }, Degraded, "The database refused points"},
 	} {
@@ -120,4 +122,24 @@ func TestSnapshot_Reasons(t *testing.T) {
 	}
 	assert.Equal(t, Healthy, fine().State())
 	assert.Empty(t, fine().Reasons())
+	assert.Empty(t, fine().Notes())
+}
+
+func TestSnapshot_IsUnhealthyExactlyWhenPointsAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ database, redis, full, refused bool }{
+		{true, true, false, false}, {true, false, false, false}, {true, true, true, false}, {true, false, true, false},
+		{false, true, false, false}, {false, true, true, true}, {false, false, false, true}, {false, false, true, true},
+	} {
+		s := Snapshot{Database: Database{Connected: true, Writable: c.database}, RedisWritable: c.redis, RedisFull: c.full}
+		s.Redis.Connected = true
+		assert.Equal(t, c.refused, s.State() == Unhealthy, "%+v", c)
+	}
+}
+
+func TestSnapshot_NotesThatTablesArePlain(t *testing.T) {
+	t.Parallel()
+	s := Snapshot{Database: Database{Connected: true, Writable: true}}
+	require.Len(t, s.Notes(), 1)
+	assert.Contains(t, s.Notes()[0], "TimescaleDB is not installed")
 }
