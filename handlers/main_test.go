@@ -51,7 +51,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 	connections := tasks.Connect(redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}, 6)
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
 	recorder := metrics.New(lanes, "test")
-	enqueuer := tasks.NewEnqueuer(connections, lanes, store.NewWriter(pool, lanes, 1000, nil), tasks.EnqueuerOptions{
+	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.NewMonitor(connections, lanes), store.NewWriter(pool, lanes, 1000, nil), tasks.EnqueuerOptions{
 		Batching: tasks.Batching{MinPoints: 500, MaxPoints: 1000}, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
 	}, logger)
 	s = New(Config{

@@ -42,13 +42,15 @@ func startWorker(t *testing.T, connections *Connections, pool *pgxpool.Pool) {
 	for _, l := range lanes {
 		weights[l.Name] = l.Weight
 	}
-	worker := NewWorker(connections, lanes,
+	monitor := NewMonitor(connections, lanes)
+	worker := NewWorker(connections, lanes, monitor,
 		store.NewWriter(pool, lanes, testBatching.MaxPoints, nil),
 		WorkerOptions{Concurrency: 4, Weights: weights, Batching: testBatching, ShutdownTimeout: 10 * time.Second},
 		slog.New(slog.DiscardHandler))
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { assert.NoError(t, worker.Run(ctx)) })
+	running.Go(func() { monitor.Run(ctx) })
 	t.Cleanup(func() {
 		stop()
 		running.Wait()

@@ -33,7 +33,6 @@ type Enqueuer struct {
 	backpressure *backpressure
 	batchers     map[string]*batcher // by the lane's name
 	publisher    *publisher
-	monitor      *monitor
 }
 
 // EnqueuerOptions says how an enqueuer works. All of them are required.
@@ -47,9 +46,10 @@ type EnqueuerOptions struct {
 	MaxWaitingPoints int
 }
 
-// NewEnqueuer returns an enqueuer. Run must run while it is used. Points that Redis
+// NewEnqueuer returns an enqueuer. Run, and the monitor's, must run while it is
+// used. Points that Redis
 // acknowledged and may forget are written with writer.
-func NewEnqueuer(connections *Connections, lanes []*lane.Lane, writer *store.Writer, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
+func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor, writer *store.Writer, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
 	inspector := NewInspector(connections, lanes)
 	replay := &replayBuffer{client: connections.Enqueue, writer: writer, logger: logger}
 	publisher := newPublisher(asynq.NewClientFromRedisClient(connections.Enqueue), lanes, options.Batching, replay)
@@ -63,12 +63,10 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, writer *store.Wri
 				return breaker.do(func() error { return publisher.publish(ctx, l, payload, points) })
 			})
 	}
+	monitor.observe(backpressure.refresh)
 	return &Enqueuer{
 		minPoints: options.Batching.MinPoints, timeout: options.Timeout,
 		breaker: breaker, backpressure: backpressure, batchers: batchers, publisher: publisher,
-		monitor: &monitor{ask: inspector.Redis, observers: []func(context.Context, reading){
-			backpressure.refresh,
-		}},
 	}
 }
 
@@ -77,7 +75,6 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, writer *store.Wri
 func (e *Enqueuer) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { e.breaker.run(ctx) })
-	parts.Go(func() { e.monitor.run(ctx) })
 	parts.Go(func() { e.publisher.replay.run(ctx) })
 	parts.Wait()
 }
@@ -92,7 +89,9 @@ func (e *Enqueuer) Flush(ctx context.Context) { e.publisher.replay.flush(ctx) }
 func (e *Enqueuer) Available() bool { return e.breaker.closed() }
 
 // Admits reports whether Redis has room for a lane's next points.
-func (e *Enqueuer) Admits(l *lane.Lane) bool { return e.backpressure.below(l.Priority) }
+func (e *Enqueuer) Admits(l *lane.Lane) bool {
+	return e.publisher.replay.admits() && e.backpressure.below(l.Priority)
+}
 
 // Enqueue returns nil when Redis has acknowledged the write of all points. It
 // returns ErrUnavailable at once when Redis failed a moment ago or is full, and

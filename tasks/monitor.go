@@ -5,19 +5,31 @@ import (
 	"math"
 	"sync/atomic"
 	"time"
+
+	"tracklane/internal/lane"
 )
 
-// monitorInterval is how often a monitor asks Redis for its state.
+// monitorInterval is how often a Monitor asks Redis for its state.
 const monitorInterval = time.Second
 
-// monitor asks Redis for its state once a second and tells its observers, one
-// after another, in their order. Only the replay buffer asks too, through the
-// connections that points take. An Enqueuer
-// and a Worker each run one of their own: either works without the other, and
-// they do not end at the same time.
-type monitor struct {
+// Monitor asks Redis for its state once a second and tells its observers, one
+// after another, in the order in which they were added: the backpressure of an
+// Enqueuer and the drainer of a Worker. A process has one for both. Only the
+// replay buffer asks too, through the connections that points take.
+type Monitor struct {
 	ask       func(context.Context) Redis
 	observers []func(context.Context, reading)
+}
+
+// NewMonitor returns a monitor. What uses it, an Enqueuer or a Worker, is made
+// before Run is called.
+func NewMonitor(connections *Connections, lanes []*lane.Lane) *Monitor {
+	return &Monitor{ask: NewInspector(connections, lanes).Redis}
+}
+
+// observe adds an observer. It must not be called once Run is.
+func (m *Monitor) observe(observer func(context.Context, reading)) {
+	m.observers = append(m.observers, observer)
 }
 
 // reading is what Redis answered, or did not.
@@ -35,8 +47,8 @@ func (r reading) memoryUsage() float64 {
 	return float64(r.UsedMemory) / float64(r.MaxMemory)
 }
 
-// run asks until ctx ends.
-func (m *monitor) run(ctx context.Context) {
+// Run asks until ctx ends. It is called once.
+func (m *Monitor) Run(ctx context.Context) {
 	every(ctx, monitorInterval, func() {
 		asked := time.Now()
 		r := reading{Redis: m.ask(ctx), asked: asked}

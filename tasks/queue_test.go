@@ -45,7 +45,7 @@ func newTestEnqueuer(t testing.TB, connections *Connections, timeout time.Durati
 	pool, err := store.Open(config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	return NewEnqueuer(connections, lanes, store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
+	return NewEnqueuer(connections, lanes, NewMonitor(connections, lanes), store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
 		Batching: testBatching, Timeout: timeout, MaxWaitingPoints: 10_000_000,
 	}, slog.New(slog.DiscardHandler)), lanes[0]
 }

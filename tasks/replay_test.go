@@ -32,7 +32,7 @@ func newDurableEnqueuer(t *testing.T, connections *Connections) (*Enqueuer, *lan
 	pool, err := store.Open(config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
-	e := NewEnqueuer(connections, lanes, store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
+	e := NewEnqueuer(connections, lanes, NewMonitor(connections, lanes), store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
 		Batching: testBatching, Timeout: time.Second, MaxWaitingPoints: 10_000_000,
 	}, slog.New(slog.DiscardHandler))
 	return e, lanes[0], pool

@@ -38,13 +38,13 @@ type Worker struct {
 	stopping chan struct{} // closed when the worker is to stop
 	handler  *taskHandler
 	drainer  *drainer
-	monitor  *monitor
 	crashed  []*crashedWork // one a lane
 	logger   *slog.Logger
 }
 
-// NewWorker returns a worker that writes with writer. Run starts it.
-func NewWorker(connections *Connections, lanes []*lane.Lane, writer *store.Writer, options WorkerOptions, logger *slog.Logger) *Worker {
+// NewWorker returns a worker that writes with writer. Run starts it; the
+// monitor's Run must run, too.
+func NewWorker(connections *Connections, lanes []*lane.Lane, monitor *Monitor, writer *store.Writer, options WorkerOptions, logger *slog.Logger) *Worker {
 	byName := make(map[string]*lane.Lane)
 	for _, l := range lanes {
 		byName[l.Name] = l
@@ -53,6 +53,7 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, writer *store.Write
 	stopping := make(chan struct{})
 	handler := &taskHandler{lanes: byName, writer: writer, stopping: stopping, logger: logger}
 	drainer := newDrainer(inspector, handler, logger)
+	monitor.observe(drainer.observe)
 	crashed := make([]*crashedWork, len(lanes))
 	for i, l := range lanes {
 		crashed[i] = &crashedWork{client: connections.Work, lane: l}
@@ -60,8 +61,7 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, writer *store.Write
 	return &Worker{
 		redis: connections.Work, lanes: byName, options: options, crashed: crashed,
 		stopping: stopping, handler: handler, drainer: drainer,
-		monitor: &monitor{ask: inspector.Redis, observers: []func(context.Context, reading){drainer.observe}},
-		logger:  logger,
+		logger: logger,
 	}
 }
 
@@ -100,7 +100,6 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var background sync.WaitGroup
 	background.Go(func() { every(ctx, maintenanceInterval, func() { w.maintain(ctx) }) })
-	background.Go(func() { w.monitor.run(ctx) })
 	background.Go(func() { w.drainer.run(ctx) })
 	<-ctx.Done()
 	close(w.stopping)

@@ -26,18 +26,20 @@ func (p *Program) startParts(r *run) http.Handler {
 	recorder := metrics.New(p.lanes, p.version)
 	r.parts.Go(func() { recorder.Publish(r.background, p.connections.Inspect, processID()) })
 	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder))
+	monitor := tasks.NewMonitor(p.connections, p.lanes)
 	if p.roles.Worker {
-		p.startWorker(r, writer, migrated)
+		p.startWorker(r, monitor, writer, migrated)
 	}
 	// A worker accepts no points.
 	bypassesRedis, admitsLive := func() bool { return false }, func() bool { return true }
 	var ingest *handlers.Ingest
 	if p.roles.API {
-		enqueuer := p.startEnqueuer(r, writer)
+		enqueuer := p.startEnqueuer(r, monitor, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }
 		admitsLive = func() bool { return enqueuer.Admits(p.lanes[0]) }
 		ingest = &handlers.Ingest{Lanes: p.lanes, Enqueuer: enqueuer, Writer: writer}
 	}
+	r.parts.Go(func() { monitor.Run(r.background) })
 	collector := status.NewCollector(status.Config{
 		Lanes: p.lanes, Weights: p.weights(), Recorder: recorder, Version: p.version, Logger: p.logger,
 		Database:      store.NewDatabase(p.pool, p.lanes),
@@ -55,8 +57,8 @@ func (p *Program) startParts(r *run) http.Handler {
 }
 
 // startEnqueuer starts the way of points into Redis.
-func (p *Program) startEnqueuer(r *run, writer *store.Writer) *tasks.Enqueuer {
-	enqueuer := tasks.NewEnqueuer(p.connections, p.lanes, writer, tasks.EnqueuerOptions{
+func (p *Program) startEnqueuer(r *run, monitor *tasks.Monitor, writer *store.Writer) *tasks.Enqueuer {
+	enqueuer := tasks.NewEnqueuer(p.connections, p.lanes, monitor, writer, tasks.EnqueuerOptions{
 		Batching: p.batching(), Timeout: p.config.Redis.Timeout, MaxWaitingPoints: p.config.MaxWaitingPoints,
 	}, p.logger)
 	r.parts.Go(func() { enqueuer.Run(r.background) })
@@ -66,8 +68,8 @@ func (p *Program) startEnqueuer(r *run, writer *store.Writer) *tasks.Enqueuer {
 
 // startWorker starts the way of points from Redis into PostgreSQL once migrated
 // is closed: before, there is no table to write to.
-func (p *Program) startWorker(r *run, writer *store.Writer, migrated <-chan struct{}) {
-	worker := tasks.NewWorker(p.connections, p.lanes, writer, tasks.WorkerOptions{
+func (p *Program) startWorker(r *run, monitor *tasks.Monitor, writer *store.Writer, migrated <-chan struct{}) {
+	worker := tasks.NewWorker(p.connections, p.lanes, monitor, writer, tasks.WorkerOptions{
 		Concurrency:     p.config.WorkerConcurrency,
 		Weights:         p.weights(),
 		Batching:        p.batching(),
