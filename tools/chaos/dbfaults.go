@@ -147,7 +147,7 @@ func (tb *testbed) emptyRedis(ctx context.Context) error {
 }
 
 // unwritten says what Redis holds of its append-only file that the kernel does
-// not have yet: it responses while a sync is under way, and writes afterwards. A
+// not have yet: it responds while a sync is under way, and writes afterwards. A
 // kill -9 in that moment loses what it answered.
 func (tb *testbed) unwritten(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, 200*time.Millisecond)

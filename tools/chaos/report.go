@@ -91,7 +91,7 @@ func (o *outcome) describeLosses() []string {
 			text += "\n      " + i.String()
 			after := i.start - l.acknowledged
 			if i.Kind == kill && i.Target == redisName && !l.direct && after > -time.Second && after < 3*time.Second {
-				text += fmt.Sprintf(" — %s after the acknowledgement: Redis responses before it writes while a sync is under way",
+				text += fmt.Sprintf(" — %s after the acknowledgement: Redis responds before it writes while a sync is under way",
 					after.Round(time.Millisecond))
 			}
 		}

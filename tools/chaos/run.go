@@ -31,7 +31,7 @@ const (
 	finishTimeout = time.Minute
 
 	// settleTimeout is how long acknowledged points may take to their tables
-	// after that. The longest road leads through a crash inside aggregation:
+	// after that. The longest path leads through a crash inside aggregation:
 	// two minutes until asynq takes the tasks for lost, up to one more until it
 	// looks, and twenty seconds until the group is woken.
 	settleTimeout = 5 * time.Minute
