@@ -32,14 +32,13 @@ func (m *Monitor) observe(observer func(context.Context, reading)) {
 	m.observers = append(m.observers, observer)
 }
 
-// reading is what Redis answered, or did not.
+// reading is what Redis responded, or a Redis that is not connected.
 type reading struct {
 	Redis
-	asked time.Time // before the answer
 }
 
 // memoryUsage is the fraction of maxmemory in use; 0 where there is no limit or
-// Redis did not answer.
+// Redis did not respond.
 func (r reading) memoryUsage() float64 {
 	if r.MaxMemory == 0 {
 		return 0
@@ -50,8 +49,7 @@ func (r reading) memoryUsage() float64 {
 // Run asks until ctx ends. It is called once.
 func (m *Monitor) Run(ctx context.Context) {
 	every(ctx, monitorInterval, func() {
-		asked := time.Now()
-		r := reading{Redis: m.ask(ctx), asked: asked}
+		r := reading{Redis: m.ask(ctx)}
 		for _, observe := range m.observers {
 			observe(ctx, r)
 		}
