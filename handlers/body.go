@@ -115,10 +115,7 @@ func readProblem(err error, l *lane.Lane) *problem {
 	case errors.As(err, &limit):
 		return tooLarge(l)
 	case errors.Is(err, errBudget):
-		return &problem{
-			Status: http.StatusServiceUnavailable, Title: "Too many large requests at once",
-			Detail: "Nothing of this request was kept. Send all of it again after the time in Retry-After.",
-		}
+		return tooManyLargeRequests()
 	}
 	return &problem{
 		Status: http.StatusBadRequest, Title: "Malformed body",

@@ -1,8 +1,11 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"io"
+	"net/http"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 )
@@ -20,6 +23,38 @@ const (
 	// acquireStep is how many bytes are acquired from the budget at a time.
 	acquireStep = 256 << 10
 )
+
+const (
+	// largeBody is the size in bytes from which a request waits for its turn.
+	// Requests of the live lane are smaller.
+	largeBody = 1 << 20
+
+	// largeTimeout bounds that wait.
+	largeTimeout = 20 * time.Second
+)
+
+// takeTurn waits until no other large request is decoded or ingested, if the
+// body is a large one: decoding 16 MB keeps a core busy for some 100 ms, and
+// many of them together would keep the small requests waiting. done ends the
+// turn.
+func (s *Server) takeTurn(ctx context.Context, bytes int) (done func(), problem *problem) {
+	if bytes < largeBody {
+		return func() {}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, largeTimeout)
+	defer cancel()
+	if s.large.Acquire(ctx, 1) != nil {
+		return nil, tooManyLargeRequests()
+	}
+	return func() { s.large.Release(1) }, nil
+}
+
+func tooManyLargeRequests() *problem {
+	return &problem{
+		Status: http.StatusServiceUnavailable, Title: "Too many large requests at once",
+		Detail: "Nothing of this request was kept. Send all of it again after the time in Retry-After.",
+	}
+}
 
 // errBudget says that the large bodies of other requests use up the budget.
 var errBudget = errors.New("too many large bodies at once")

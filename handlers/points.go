@@ -32,6 +32,13 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 			problem.write(c, l)
 			return
 		}
+		done, problem := s.takeTurn(c.Request.Context(), body.Len())
+		if problem != nil {
+			body.release()
+			problem.write(c, l)
+			return
+		}
+		defer done()
 		decoded, err := decode(l, body, lane.DecodeOptions{Now: received, RequestID: requestID})
 		if err != nil {
 			decodeProblem(err).write(c, l)

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -156,4 +157,25 @@ func TestServer_HasNoLanesWithoutIngest(t *testing.T) {
 		assert.Equal(t, 404, statusOf(worker, http.MethodPost, "/"+l.Name), l.Name)
 	}
 	assert.Equal(t, 200, statusOf(worker, http.MethodGet, "/livez"))
+}
+
+func TestServer_TakesLargeRequestsInTurn(t *testing.T) {
+	t.Parallel()
+	s := New(Config{})
+	done, problem := s.takeTurn(t.Context(), largeBody)
+	require.Nil(t, problem)
+	small, problem := s.takeTurn(t.Context(), largeBody-1)
+	require.Nil(t, problem, "a small request does not wait")
+	small()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, problem = s.takeTurn(ctx, largeBody)
+	require.NotNil(t, problem)
+	assert.Equal(t, http.StatusServiceUnavailable, problem.Status)
+
+	done()
+	done, problem = s.takeTurn(t.Context(), largeBody)
+	require.Nil(t, problem)
+	done()
 }

@@ -96,7 +96,7 @@ func (e *Enqueuer) Admits(l *lane.Lane) bool {
 // Enqueue returns nil when Redis has acknowledged the write of all points. It
 // returns ErrUnavailable at once when Redis failed a moment ago or is full, and
 // otherwise the error of the write when Redis did not acknowledge it within the
-// timeout. Some or all points may be queued after an error; writing them again
+// timeout; each batch of a large request has it for itself. Some or all points may be queued after an error; writing them again
 // is harmless. The end of ctx does not end a write: the points are queued even
 // when the client has gone.
 func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
@@ -107,9 +107,13 @@ func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	if points.Len() < e.minPoints {
 		return e.batchers[points.Lane.Name].submit(Encode(nil, points), points.Len())
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
-	defer cancel()
-	return e.breaker.do(func() error { return e.publisher.publishPoints(ctx, points) })
+	// A request of many points is many round trips. Each has the timeout for
+	// itself: that all of them together take longer says nothing about Redis.
+	return e.publisher.publishPoints(points, func(write func(context.Context) error) error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
+		defer cancel()
+		return e.breaker.do(func() error { return write(ctx) })
+	})
 }
 
 // forceTimeout is how long Redis has to acknowledge points that PostgreSQL did
@@ -127,5 +131,5 @@ func (e *Enqueuer) EnqueueBypassingBreaker(ctx context.Context, points *lane.Poi
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forceTimeout)
 	defer cancel()
-	return e.publisher.publishPoints(ctx, points)
+	return e.publisher.publishPoints(points, func(write func(context.Context) error) error { return write(ctx) })
 }

@@ -50,13 +50,15 @@ func newPublisher(client *asynq.Client, lanes []*lane.Lane, batching Batching, r
 }
 
 // publishPoints encodes and publishes points, in even parts if they are more
-// than a batch task holds. The first error ends it: the parts before are
-// queued then.
-func (p *publisher) publishPoints(ctx context.Context, points *lane.Points) error {
+// than a batch task holds. It passes the write of each part to do, which calls
+// it. The first error ends it: the parts before are queued then.
+func (p *publisher) publishPoints(points *lane.Points, do func(write func(context.Context) error) error) error {
 	from := 0
 	for _, size := range splitEvenly(points.Len(), p.batching.MaxPoints) {
 		part := points.Slice(from, from+size)
-		if err := p.publish(ctx, points.Lane, Encode(nil, part), size); err != nil {
+		payload := Encode(nil, part)
+		err := do(func(ctx context.Context) error { return p.publish(ctx, points.Lane, payload, size) })
+		if err != nil {
 			return err
 		}
 		from += size

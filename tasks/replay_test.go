@@ -113,7 +113,7 @@ func TestReplayBuffer_SavesWhatAFullDiskKeepsRedisFromWriting(t *testing.T) {
 				for i := range points.Rows {
 					points.Rows[i].Time += int64(acknowledged) * 1e6
 				}
-				if e.publisher.publishPoints(t.Context(), points) != nil {
+				if e.publisher.publishPoints(points, func(write func(context.Context) error) error { return write(t.Context()) }) != nil {
 					return true
 				}
 				acknowledged += 100
