@@ -33,7 +33,7 @@ type cluster struct {
 
 // prepareCluster finds the cluster of the folder dir, or makes it. The caller
 // holds the folder's lock.
-func prepareCluster(ctx context.Context, dir string, logger *slog.Logger) (cluster, error) {
+func prepareCluster(ctx context.Context, dir string, sources binarySources, logger *slog.Logger) (cluster, error) {
 	c := cluster{folder: filepath.Join(dir, "data")}
 	if os.Geteuid() == 0 {
 		var err error
@@ -49,11 +49,11 @@ func prepareCluster(ctx context.Context, dir string, logger *slog.Logger) (clust
 	if err != nil {
 		return cluster{}, err
 	}
-	c.installation, err = findInstallation(ctx, c.credential, major)
+	c.installation, err = sources.findInstallation(ctx, c.credential, major)
 	if errors.Is(err, errNoInstallation) {
 		logger.Info("No PostgreSQL is installed that can be used: downloading one", "reason", err)
 		var notDownloaded error
-		if c.installation, notDownloaded = downloadInstallation(ctx); notDownloaded != nil {
+		if c.installation, notDownloaded = sources.download(ctx, c.credential, major); notDownloaded != nil {
 			return cluster{}, errors.Join(err, notDownloaded)
 		}
 		err = nil

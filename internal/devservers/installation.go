@@ -22,6 +22,14 @@ const oldestPostgres = 15
 // debianPattern is where Debian and its relatives put PostgreSQL's binaries.
 const debianPattern = "/usr/lib/postgresql/*/bin"
 
+// binarySources says where PostgreSQL's binaries come from, besides PATH and
+// pg_config.
+type binarySources struct {
+	installed     string // pattern of the directories of installed ones
+	repositoryURL string // where they are downloaded from; empty: defaultRepositoryURL
+	cache         string // the directory of downloaded ones; empty: that of cacheDirectory
+}
+
 // installation is a PostgreSQL that is installed on this machine and works.
 type installation struct {
 	folder      string // that of its binaries
@@ -38,26 +46,26 @@ var errNoInstallation = errors.New("no PostgreSQL " + strconv.Itoa(oldestPostgre
 
 // findInstallation looks for PostgreSQL on PATH, then where Debian puts it, the
 // newest first, then where pg_config says. It must work for the user credential
-// and, when major is not 0, be of that major version.
-func findInstallation(ctx context.Context, credential *syscall.Credential, major int) (installation, error) {
+// and, when major is not 0, be of that major version. The error is
+// errNoInstallation, with reasons, unless ctx is done.
+func (s binarySources) findInstallation(ctx context.Context, credential *syscall.Credential, major int) (installation, error) {
 	var refusals []error
-	for _, folder := range binaryFolders(ctx) {
-		found, err := examine(ctx, folder, credential)
-		switch {
-		case err != nil:
-			refusals = append(refusals, err)
-		case major != 0 && found.major != major:
-			refusals = append(refusals, fmt.Errorf("%s has PostgreSQL %s, but the data folder was made by %d: install that version or start with an empty folder", folder, found.version, major))
-		default:
+	for _, folder := range s.binaryFolders(ctx) {
+		found, err := examine(ctx, folder, credential, major)
+		if err == nil {
 			return found, nil
 		}
+		refusals = append(refusals, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return installation{}, err
 	}
 	return installation{}, errors.Join(append([]error{errNoInstallation}, refusals...)...)
 }
 
 // binaryFolders returns the folders that may hold PostgreSQL's binaries, the
 // best first.
-func binaryFolders(ctx context.Context) []string {
+func (s binarySources) binaryFolders(ctx context.Context) []string {
 	var folders []string
 	add := func(folder string) {
 		if !slices.Contains(folders, folder) {
@@ -69,7 +77,7 @@ func binaryFolders(ctx context.Context) []string {
 			add(filepath.Dir(path))
 		}
 	}
-	debian, _ := filepath.Glob(debianPattern)
+	debian, _ := filepath.Glob(s.installed)
 	slices.SortFunc(debian, func(a, b string) int { return cmp.Compare(folderVersion(b), folderVersion(a)) })
 	for _, folder := range debian {
 		add(folder)
@@ -92,8 +100,9 @@ func folderVersion(folder string) int {
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
 
 // examine runs the programs in folder as the user credential to see that they
-// work, since what is on PATH may be a wrapper or a link that leads nowhere.
-func examine(ctx context.Context, folder string, credential *syscall.Credential) (installation, error) {
+// work, since what is on PATH may be a wrapper or a link that leads nowhere, and
+// that they are of the major version, unless that is 0.
+func examine(ctx context.Context, folder string, credential *syscall.Credential, major int) (installation, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	found := installation{folder: folder}
@@ -113,6 +122,9 @@ func examine(ctx context.Context, folder string, credential *syscall.Credential)
 		found.major, _ = strconv.Atoi(match[2])
 		if found.major < oldestPostgres {
 			return installation{}, fmt.Errorf("%s has PostgreSQL %s", folder, found.version)
+		}
+		if major != 0 && found.major != major {
+			return installation{}, fmt.Errorf("%s has PostgreSQL %s, but the data folder was made by %d: install that version or start with an empty folder", folder, found.version, major)
 		}
 	}
 	found.timescaledb = found.hasTimescaleDB(ctx)

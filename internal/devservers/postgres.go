@@ -31,6 +31,9 @@ type PostgresOptions struct {
 	// the server is faster, and what is committed survives a crash of the server
 	// but not one of the machine.
 	Durable bool
+	// BinaryRepositoryURL is the Maven repository that PostgreSQL is downloaded
+	// from where none is installed; empty: Maven Central.
+	BinaryRepositoryURL string
 }
 
 // Postgres is a PostgreSQL server that runs as a child of this process, with a
@@ -50,14 +53,14 @@ type Postgres struct {
 // running in is refused; a server that a killed process left there is stopped.
 // The caller must Stop it. Should the caller die before, so does the server.
 func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
-	p, err := startPostgres(ctx, options)
+	p, err := startPostgres(ctx, options, binarySources{installed: debianPattern, repositoryURL: options.BinaryRepositoryURL})
 	if err != nil {
 		return nil, fmt.Errorf("start PostgreSQL in %s: %w", options.Dir, err)
 	}
 	return p, nil
 }
 
-func startPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
+func startPostgres(ctx context.Context, options PostgresOptions, sources binarySources) (*Postgres, error) {
 	dir, err := makeFolder(options.Dir)
 	if err != nil {
 		return nil, err
@@ -66,7 +69,7 @@ func startPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 	if err := lock.acquire(); err != nil {
 		return nil, err
 	}
-	c, err := prepareCluster(ctx, dir, orDiscard(options.Logger))
+	c, err := prepareCluster(ctx, dir, sources, orDiscard(options.Logger))
 	if err != nil {
 		lock.release()
 		return nil, err
