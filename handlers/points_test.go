@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"tracklane/internal/lane"
 )
@@ -161,7 +162,7 @@ func TestServer_HasNoLanesWithoutIngest(t *testing.T) {
 
 func TestServer_TakesLargeRequestsInTurn(t *testing.T) {
 	t.Parallel()
-	s := New(Config{})
+	s := &Server{large: semaphore.NewWeighted(1)}
 	done, problem := s.takeTurn(t.Context(), largeBody)
 	require.Nil(t, problem)
 	small, problem := s.takeTurn(t.Context(), largeBody-1)
