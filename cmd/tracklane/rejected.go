@@ -6,15 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
 	"tracklane/internal/config"
+	"tracklane/internal/deadletter"
 	"tracklane/internal/lane"
 	"tracklane/store"
 	"tracklane/tasks"
@@ -22,12 +21,9 @@ import (
 
 // rejects is what the "rejected" commands work with.
 type rejects struct {
-	lanes       []*lane.Lane
-	pool        *pgxpool.Pool
-	points      *store.RejectedPoints
-	writer      *store.Writer
-	connections *tasks.Connections
-	inspector   *tasks.Inspector
+	points    *store.RejectedPoints
+	retrier   *deadletter.Retrier
+	inspector *tasks.Inspector
 }
 
 func newRejectedCommand() *cobra.Command {
@@ -64,13 +60,14 @@ func withRejects(work func(context.Context, *rejects, *cobra.Command, []string) 
 			return err
 		}
 		defer pool.Close()
+		connections := tasks.Connect(*redis, settings.Redis.MaxConnections)
+		defer func() { err = errors.Join(err, connections.Close()) }()
+		lanes := lane.All(lane.Options{})
 		r := &rejects{
-			lanes: lane.All(lane.Options{}), pool: pool, points: store.NewRejectedPoints(pool),
-			connections: tasks.Connect(*redis, settings.Redis.MaxConnections),
+			points:    store.NewRejectedPoints(pool),
+			retrier:   deadletter.NewRetrier(pool, lanes, store.NewWriter(pool, lanes, settings.BatchMaxPoints, nil)),
+			inspector: tasks.NewInspector(connections, lanes),
 		}
-		defer func() { err = errors.Join(err, r.connections.Close()) }()
-		r.writer = store.NewWriter(pool, r.lanes, settings.BatchMaxPoints, nil)
-		r.inspector = tasks.NewInspector(r.connections, r.lanes)
 		return work(c.Context(), r, c, arguments)
 	}
 }
@@ -144,18 +141,42 @@ func newRejectedRetryCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use: "retry [ID…]", Short: "Store rejected points whose cause is gone", Args: idsOrAll(&all),
 		RunE: withRejects(func(ctx context.Context, r *rejects, c *cobra.Command, arguments []string) error {
-			list, err := r.named(ctx, arguments)
-			if err == nil && all {
-				err = r.retryAll(ctx, c)
+			report := func(result deadletter.Result) { printRetried(c, result) }
+			if all {
+				archived, err := r.inspector.RunArchived()
+				if err != nil {
+					return err
+				}
+				if archived > 0 {
+					fmt.Fprintf(c.OutOrStdout(), "%d archived tasks put back into their queues\n", archived)
+				}
+				return r.retrier.RetryAll(ctx, report)
 			}
-			if err != nil {
-				return err
+			var ids []int64
+			for _, argument := range arguments {
+				id, err := parseID(argument)
+				if err != nil {
+					return err
+				}
+				ids = append(ids, id)
 			}
-			return r.retry(ctx, c, list)
+			result, err := r.retrier.Retry(ctx, ids...)
+			if err == nil {
+				report(result)
+			}
+			return err
 		}),
 	}
 	command.Flags().BoolVar(&all, "all", false, "all rejected points, and all archived tasks")
 	return command
+}
+
+func printRetried(c *cobra.Command, result deadletter.Result) {
+	for _, row := range result.Unreadable {
+		fmt.Fprintf(c.ErrOrStderr(), "%d stays: %v\n", row.ID, row.Err)
+	}
+	fmt.Fprintf(c.OutOrStdout(), "%d points stored, %d refused again, %d unreadable\n",
+		result.Stored, result.Refused, len(result.Unreadable))
 }
 
 func newRejectedPurgeCommand() *cobra.Command {
@@ -186,100 +207,6 @@ func newRejectedPurgeCommand() *cobra.Command {
 	}
 	command.Flags().BoolVar(&all, "all", false, "all rejected points")
 	return command
-}
-
-// named returns the rows whose ids are given.
-func (r *rejects) named(ctx context.Context, arguments []string) ([]store.Rejected, error) {
-	var list []store.Rejected
-	for _, argument := range arguments {
-		id, err := parseID(argument)
-		if err != nil {
-			return nil, err
-		}
-		found, err := r.points.Get(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, found)
-	}
-	return list, nil
-}
-
-// retryPage is how many rejected points are in memory at the same time.
-const retryPage = 500
-
-// retryAll retries what is rejected or archived now. A point of a
-// payload that is refused gets a row of its own, so it goes up to the last row
-// that is there at the start.
-func (r *rejects) retryAll(ctx context.Context, c *cobra.Command) error {
-	archived, err := r.inspector.RunArchived()
-	if err != nil {
-		return err
-	}
-	if archived > 0 {
-		fmt.Fprintf(c.OutOrStdout(), "%d archived tasks put back into their queues\n", archived)
-	}
-	last, err := r.points.LastID(ctx)
-	if err != nil {
-		return err
-	}
-	for after := int64(0); after < last; {
-		page, err := r.points.List(ctx, "", after, retryPage)
-		if err != nil || len(page) == 0 {
-			return err
-		}
-		after = page[len(page)-1].ID
-		page = slices.DeleteFunc(page, func(each store.Rejected) bool { return each.ID > last })
-		if err := r.retry(ctx, c, page); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// retry writes rows again and removes them, but for a point that is refused
-// again.
-func (r *rejects) retry(ctx context.Context, c *cobra.Command, list []store.Rejected) error {
-	var stored, refused, unreadable int
-	for _, each := range list {
-		points, err := r.read(each)
-		if err != nil {
-			unreadable++
-			fmt.Fprintf(c.ErrOrStderr(), "%d stays: %v\n", each.ID, err)
-			continue
-		}
-		taskID := ""
-		if each.TaskID != nil {
-			taskID = *each.TaskID
-		}
-		result, err := r.writer.Write(ctx, points, taskID)
-		if err == nil && (each.Point == nil || len(result.Rejected) == 0) {
-			err = r.points.Delete(ctx, each.ID)
-		}
-		if err != nil {
-			return err
-		}
-		stored += result.Inserted + result.Duplicates
-		refused += len(result.Rejected)
-	}
-	if len(list) > 0 {
-		fmt.Fprintf(c.OutOrStdout(), "%d points stored, %d refused again, %d unreadable\n", stored, refused, unreadable)
-	}
-	return nil
-}
-
-// read makes points of a row.
-func (r *rejects) read(rejected store.Rejected) (*lane.Points, error) {
-	for _, l := range r.lanes {
-		if l.Name != rejected.Lane {
-			continue
-		}
-		if rejected.Point != nil {
-			return lane.UnmarshalPoint(l, rejected.Point)
-		}
-		return tasks.Decode(l, rejected.Payload)
-	}
-	return nil, fmt.Errorf("there is no lane %q", rejected.Lane)
 }
 
 func parseID(text string) (int64, error) {

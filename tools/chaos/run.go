@@ -75,53 +75,13 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 			err = os.RemoveAll(s.dir)
 		}
 	}()
-	found = outcome{options: o, machine: thisMachine(s), dir: s.dir}
-
 	history := newHistory(makeStreams(), time.Now())
-	found.start, found.responses = history.start, &responses{byStatus: make(map[int]int)}
-	nemesis := &nemesis{testbed: s, start: history.start}
 	dbChecker := newDBChecker(s.database, history)
-
-	var clients, background sync.WaitGroup
-	sending, stopSending := context.WithCancel(ctx)
-	finishing, giveUp := context.WithCancel(ctx)
-	stopped := make(chan struct{})
-	// Whatever happens, nothing outlives the run.
-	defer background.Wait()
-	defer clients.Wait()
-	defer func() { stopSending(); giveUp() }()
-
-	for _, stream := range history.streams {
-		clients.Go(func() {
-			defer reportPanic(fail)
-			newClient(stream, history, found.responses, s.apis()).run(finishing, sending)
-		})
+	found = outcome{
+		options: o, machine: thisMachine(s), dir: s.dir,
+		start: history.start, responses: &responses{byStatus: make(map[int]int)},
 	}
-	watching, stopWatching := context.WithCancel(ctx)
-	defer stopWatching()
-	background.Go(func() {
-		defer reportPanic(fail)
-		found.isSettled = dbChecker.watch(watching, stopped)
-		stopWatching()
-	})
-	background.Go(func() { reportProgress(watching, o.progress, history, nemesis) })
-
-	nemesis.run(ctx, makePlan(o.seed, o.duration), fail)
-	clock.Sleep(ctx, time.Until(history.start.Add(o.duration)))
-	stopSending()
-	timer := time.AfterFunc(finishTimeout, giveUp)
-	defer timer.Stop()
-	clients.Wait()
-	last := time.Now()
-	history.finish(last)
-	found.traffic = last.Sub(history.start)
-	found.incidents = nemesis.all()
-
-	close(stopped)
-	limit := time.AfterFunc(settleTimeout, stopWatching)
-	defer limit.Stop()
-	background.Wait()
-	found.settled = time.Since(last)
+	found.injectFaults(ctx, s, history, dbChecker, fail)
 	if ctx.Err() != nil {
 		return found, fmt.Errorf("the run ended early: %w", context.Cause(ctx))
 	}
@@ -130,6 +90,52 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 	}
 	found.totals = history.totals()
 	return found, found.comparison.countTasks(s.queues)
+}
+
+// injectFaults lets the clients send while the nemesis works, and returns when
+// every acknowledged point is stored, or settleTimeout is over. Nothing outlives
+// it, whatever happens.
+func (o *outcome) injectFaults(ctx context.Context, s *testbed, history *history, dbChecker *dbChecker, fail context.CancelCauseFunc) {
+	nemesis := &nemesis{testbed: s, start: history.start}
+	var clients, background sync.WaitGroup
+	sending, stopSending := context.WithCancel(ctx)
+	finishing, giveUp := context.WithCancel(ctx)
+	stopped := make(chan struct{})
+	defer background.Wait()
+	defer clients.Wait()
+	defer func() { stopSending(); giveUp() }()
+
+	for _, stream := range history.streams {
+		clients.Go(func() {
+			defer reportPanic(fail)
+			newClient(stream, history, o.responses, s.apis()).run(finishing, sending)
+		})
+	}
+	watching, stopWatching := context.WithCancel(ctx)
+	defer stopWatching()
+	background.Go(func() {
+		defer reportPanic(fail)
+		o.isSettled = dbChecker.watch(watching, stopped)
+		stopWatching()
+	})
+	background.Go(func() { reportProgress(watching, o.options.progress, history, nemesis) })
+
+	nemesis.run(ctx, makePlan(o.options.seed, o.options.duration), fail)
+	clock.Sleep(ctx, time.Until(history.start.Add(o.options.duration)))
+	stopSending()
+	timer := time.AfterFunc(finishTimeout, giveUp)
+	defer timer.Stop()
+	clients.Wait()
+	last := time.Now()
+	history.finish(last)
+	o.traffic = last.Sub(history.start)
+	o.incidents = nemesis.all()
+
+	close(stopped)
+	limit := time.AfterFunc(settleTimeout, stopWatching)
+	defer limit.Stop()
+	background.Wait()
+	o.settled = time.Since(last)
 }
 
 // reportProgress writes a line now and then until ctx ends.
