@@ -74,7 +74,7 @@ func transactions(t *testing.T, pool *pgxpool.Pool, table string) []int {
 	return sizes
 }
 
-func TestPointsAreCoalescedAtAnyRate(t *testing.T) {
+func TestWorker_CoalescesPointsAtAnyRate(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		rate, seconds int // requests of one point each
@@ -92,7 +92,7 @@ func TestPointsAreCoalescedAtAnyRate(t *testing.T) {
 			e, l := newTestEnqueuer(t, connections, 5*time.Second)
 
 			total := c.rate * c.seconds
-			begun := time.Now()
+			start := time.Now()
 			var next atomic.Int64
 			var senders sync.WaitGroup
 			for range min(c.rate, 64) {
@@ -102,7 +102,7 @@ func TestPointsAreCoalescedAtAnyRate(t *testing.T) {
 						if i >= int64(total) {
 							return
 						}
-						<-time.After(time.Until(begun.Add(time.Duration(i) * time.Second / time.Duration(c.rate))))
+						<-time.After(time.Until(start.Add(time.Duration(i) * time.Second / time.Duration(c.rate))))
 						if !assert.NoError(t, e.Enqueue(context.Background(), pointAt(l, i))) {
 							return
 						}
@@ -118,7 +118,7 @@ func TestPointsAreCoalescedAtAnyRate(t *testing.T) {
 			}, 20*time.Second, 20*time.Millisecond)
 			drained := time.Since(sent)
 			sizes := transactions(t, pool, l.Table)
-			t.Logf("sent within %v, stored %v later in %d batches", sent.Sub(begun).Round(time.Millisecond),
+			t.Logf("sent within %v, stored %v later in %d batches", sent.Sub(start).Round(time.Millisecond),
 				drained.Round(time.Millisecond), len(sizes))
 			assert.LessOrEqual(t, len(sizes), c.mostBatches)
 			for _, size := range sizes {
@@ -130,7 +130,7 @@ func TestPointsAreCoalescedAtAnyRate(t *testing.T) {
 	}
 }
 
-func TestNobodyIsAnsweredBeforeRedisHasThePoints(t *testing.T) {
+func TestEnqueuer_ReturnsOnlyOnceRedisHasThePoints(t *testing.T) {
 	t.Parallel()
 	server, connections := startRedis(t)
 	if server.InMemory() {
@@ -140,7 +140,7 @@ func TestNobodyIsAnsweredBeforeRedisHasThePoints(t *testing.T) {
 	e, l := newTestEnqueuer(t, connections, timeout)
 	require.NoError(t, e.Enqueue(t.Context(), pointAt(l, 0)))
 	require.NoError(t, server.Pause())
-	begun := time.Now()
+	start := time.Now()
 	var waiting sync.WaitGroup
 	for i := range int64(200) {
 		waiting.Go(func() {
@@ -152,15 +152,15 @@ func TestNobodyIsAnsweredBeforeRedisHasThePoints(t *testing.T) {
 		})
 	}
 	waiting.Wait()
-	assert.Less(t, time.Since(begun), timeout+500*time.Millisecond)
+	assert.Less(t, time.Since(start), timeout+500*time.Millisecond)
 	assert.False(t, e.Available())
-	begun = time.Now()
+	start = time.Now()
 	require.ErrorIs(t, e.Enqueue(t.Context(), pointAt(l, 999)), ErrUnavailable)
-	assert.Less(t, time.Since(begun), timeout, "nobody waits after the first have")
+	assert.Less(t, time.Since(start), timeout, "nobody waits after the first have")
 	require.NoError(t, server.Resume())
 }
 
-func TestWhatTheWorkerCannotReadIsKeptAndTakesNoGoodPointsWithIt(t *testing.T) {
+func TestWorker_KeepsWhatItCannotReadAndWritesTheRest(t *testing.T) {
 	t.Parallel()
 	_, connections := startRedis(t)
 	pool := openMigrated(t)
@@ -185,7 +185,7 @@ func TestWhatTheWorkerCannotReadIsKeptAndTakesNoGoodPointsWithIt(t *testing.T) {
 	}, 5*time.Second, 20*time.Millisecond, "something stays in the queue")
 }
 
-func TestPointsThatTheDatabaseRefusesDoNotHoldTheirBatchUp(t *testing.T) {
+func TestWorker_WritesTheOthersOfABatchWithRefusedPoints(t *testing.T) {
 	t.Parallel()
 	_, connections := startRedis(t)
 	pool := openMigrated(t)

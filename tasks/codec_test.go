@@ -81,7 +81,7 @@ func requireSame(t require.TestingT, want, got *lane.Points) {
 	}
 }
 
-func TestPayloadsComeBackBitForBit(t *testing.T) {
+func TestDecode_KeepsPointsBitForBit(t *testing.T) {
 	for _, l := range lane.All(lane.Options{}) {
 		t.Run(l.Name, func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
@@ -98,7 +98,7 @@ func TestPayloadsComeBackBitForBit(t *testing.T) {
 	}
 }
 
-func TestPayloadsAreJoinedByWritingOneBehindTheOther(t *testing.T) {
+func TestDecode_ReadsJoinedPayloads(t *testing.T) {
 	for _, l := range lane.All(lane.Options{}) {
 		rapid.Check(t, func(t *rapid.T) {
 			first, second := drawPoints(t, l), drawPoints(t, l)
@@ -111,7 +111,7 @@ func TestPayloadsAreJoinedByWritingOneBehindTheOther(t *testing.T) {
 	}
 }
 
-func TestAPayloadCutAnywhereIsRefused(t *testing.T) {
+func TestDecode_RefusesATruncatedPayload(t *testing.T) {
 	l := lane.All(lane.Options{})[0]
 	payload := Encode(nil, examplePoints(l, 3))
 	for end := 1; end < len(payload); end++ {
@@ -120,7 +120,7 @@ func TestAPayloadCutAnywhereIsRefused(t *testing.T) {
 	}
 }
 
-func TestAThousandPointsTakeLessThan64BytesEach(t *testing.T) {
+func TestEncode_TakesLessThan64BytesAPoint(t *testing.T) {
 	payload := Encode(nil, examplePoints(lane.All(lane.Options{})[0], 1000))
 	assert.Less(t, len(payload), 60*1000)
 }

@@ -50,7 +50,7 @@ func newTestEnqueuer(t testing.TB, connections *Connections, timeout time.Durati
 	}, slog.New(slog.DiscardHandler)), lanes[0]
 }
 
-func TestRequestsAreCutAsEvenlyAsCanBe(t *testing.T) {
+func TestSplitEvenly(t *testing.T) {
 	for points, want := range map[int][]int{
 		500: {500}, 1000: {1000}, 1001: {501, 500}, 1999: {1000, 999}, 2001: {667, 667, 667}, 2500: {834, 833, 833},
 	} {
@@ -104,14 +104,14 @@ func TestPendingBatch_Split(t *testing.T) {
 	})
 }
 
-func TestGroupsAreFilledOneAfterAnother(t *testing.T) {
+func TestGroups_AreFilledOneAfterAnother(t *testing.T) {
 	for _, rate := range []int{1, 100, 10_000} {
 		t.Run(fmt.Sprint(rate, " requests a second"), func(t *testing.T) {
 			g := newGroups(500, 2*time.Second)
-			begun := time.Now()
+			start := time.Now()
 			used := map[string]int{}
 			for i := range 5 * rate {
-				used[g.next(1, begun.Add(time.Duration(i)*time.Second/time.Duration(rate)))]++
+				used[g.next(1, start.Add(time.Duration(i)*time.Second/time.Duration(rate)))]++
 			}
 			// A batch's worth of points a group, and one group while they trickle.
 			assert.LessOrEqual(t, len(used), max(1, min(groupCount, 5*rate/500)))
@@ -122,7 +122,7 @@ func TestGroupsAreFilledOneAfterAnother(t *testing.T) {
 	}
 }
 
-func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
+func TestBatcher_WritesRequestsThatArriveTogetherAtOnce(t *testing.T) {
 	server, connections := startRedis(t)
 	e, l := newTestEnqueuer(t, connections, 5*time.Second)
 	waits := func(points int, writing bool) func() bool {
@@ -167,15 +167,15 @@ func TestRequestsThatArriveTogetherShareAWrite(t *testing.T) {
 	}
 }
 
-func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
+func TestEnqueuer_AcknowledgesNothingThatRedisHasNot(t *testing.T) {
 	server, connections := startRedis(t)
 	e, l := newTestEnqueuer(t, connections, 100*time.Millisecond)
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
 	require.NoError(t, server.Kill())
-	begun := time.Now()
+	start := time.Now()
 	require.Error(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
 	require.ErrorIs(t, e.Enqueue(t.Context(), examplePoints(l, 700)), ErrUnavailable)
-	assert.Less(t, time.Since(begun), 500*time.Millisecond)
+	assert.Less(t, time.Since(start), 500*time.Millisecond)
 	require.Error(t, e.EnqueueBypassingBreaker(t.Context(), examplePoints(l, 1)))
 	require.NoError(t, server.Restart(t.Context()))
 	require.NoError(t, e.EnqueueBypassingBreaker(t.Context(), examplePoints(l, 1)), "it is asked though the breaker is open")
@@ -189,7 +189,7 @@ func TestNothingIsAcknowledgedThatRedisHasNot(t *testing.T) {
 	running.Wait()
 }
 
-func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
+func TestBackpressure_RefusesTheLeastUrgentLaneFirst(t *testing.T) {
 	p := newBackpressure(lane.All(lane.Options{}), 1000, nil, slog.New(slog.DiscardHandler))
 	allowed := func() (names []string) {
 		for _, l := range lane.All(lane.Options{}) {
@@ -213,7 +213,7 @@ func TestBeyondItsBoundsRedisIsSparedTheLeastUrgentLaneFirst(t *testing.T) {
 	assert.Empty(t, allowed())
 }
 
-func TestAggregatedBatchesHoldAtMostTheirMaximum(t *testing.T) {
+func TestAggregator_KeepsBatchesWithinTheirMaximum(t *testing.T) {
 	_, connections := startRedis(t)
 	lanes := lane.All(lane.Options{})
 	l := lanes[0]
@@ -267,7 +267,7 @@ func TestRecoverOrphanedGroups(t *testing.T) {
 	assert.Zero(t, recovered, "a group that is listed is left alone")
 }
 
-func TestWhatARestartedRedisForgotIsQueuedAgain(t *testing.T) {
+func TestReplayBuffer_QueuesAgainWhatARestartedRedisForgot(t *testing.T) {
 	server, err := devservers.StartRedis(t.Context(), devservers.RedisOptions{Dir: t.TempDir(), Arguments: []string{"--appendonly", "no"}})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Kill()) })

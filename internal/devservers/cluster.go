@@ -19,33 +19,33 @@ import (
 	"tracklane/internal/process"
 )
 
-// reachablePlace is where clusters are kept whose own folder PostgreSQL's user
-// cannot reach, because a folder above it is closed to others, as /root is.
+// reachablePlace is where clusters are kept whose own directory PostgreSQL's user
+// cannot reach, because a directory above it is closed to others, as /root is.
 const reachablePlace = "/var/tmp"
 
 // cluster is PostgreSQL's data: where it is, who owns it, and the programs that
 // serve it.
 type cluster struct {
-	folder       string
+	dir          string
 	credential   *syscall.Credential // nil: this process's user
 	installation installation
 }
 
-// prepareCluster finds the cluster of the folder dir, or makes it. The caller
-// holds the folder's lock.
+// prepareCluster finds the cluster of the directory dir, or makes it. The caller
+// holds the directory's lock.
 func prepareCluster(ctx context.Context, dir string, sources binarySources, logger *slog.Logger) (cluster, error) {
-	c := cluster{folder: filepath.Join(dir, "data")}
+	c := cluster{dir: filepath.Join(dir, "data")}
 	if os.Geteuid() == 0 {
 		var err error
 		if c.credential, err = unprivilegedUser(); err != nil {
 			return cluster{}, err
 		}
-		if c.folder, err = placeCluster(ctx, dir, c.credential, logger); err != nil {
+		if c.dir, err = placeCluster(ctx, dir, c.credential, logger); err != nil {
 			return cluster{}, err
 		}
 	}
 
-	major, err := c.madeBy()
+	major, err := c.clusterMajor()
 	if err != nil {
 		return cluster{}, err
 	}
@@ -84,9 +84,9 @@ func unprivilegedUser() (*syscall.Credential, error) {
 	return nil, errors.New("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as: start tracklane as an ordinary user, or set DATABASE_URL")
 }
 
-// placeCluster returns the folder for the cluster of dir: its own subfolder
-// where the user credential can reach that. Elsewhere it is a folder below
-// reachablePlace and the subfolder is a link to it, so that removing dir is
+// placeCluster returns the directory for the cluster of dir: its own subdirectory
+// where the user credential can reach that. Elsewhere it is a directory below
+// reachablePlace and the subdirectory is a link to it, so that removing dir is
 // enough to start with an empty cluster.
 func placeCluster(ctx context.Context, dir string, credential *syscall.Credential, logger *slog.Logger) (string, error) {
 	own := filepath.Join(dir, "data")
@@ -97,7 +97,7 @@ func placeCluster(ctx context.Context, dir string, credential *syscall.Credentia
 		if information, err := os.Lstat(place); target == away && err == nil && information.IsDir() && ownedByRoot(information) {
 			return away, nil
 		}
-		// The folder was moved, or its data cleaned away.
+		// The directory was moved, or its data cleaned away.
 		if err := os.Remove(own); err != nil {
 			return "", err
 		}
@@ -106,7 +106,7 @@ func placeCluster(ctx context.Context, dir string, credential *syscall.Credentia
 		return own, err
 	}
 
-	// Without its link, what lies there belongs to a folder that was removed.
+	// Without its link, what lies there belongs to a directory that was removed.
 	if _, err := stopOrphan(ctx, filepath.Join(away, "postmaster.pid"), away, syscall.SIGQUIT); err != nil {
 		return "", err
 	}
@@ -119,7 +119,7 @@ func placeCluster(ctx context.Context, dir string, credential *syscall.Credentia
 	if err := os.Chmod(place, 0o755); err != nil { // whatever the umask is
 		return "", err
 	}
-	logger.Warn("PostgreSQL's user cannot enter the data folder, its data is kept elsewhere", "folder", dir, "data", place)
+	logger.Warn("PostgreSQL's user cannot enter the data directory, its data is kept elsewhere", "directory", dir, "data", place)
 	return away, os.Symlink(away, own)
 }
 
@@ -129,7 +129,7 @@ func ownedByRoot(information os.FileInfo) bool {
 	return ok && status.Uid == 0
 }
 
-// canEnter says whether the user credential can reach the folder dir. It tries,
+// canEnter says whether the user credential can reach the directory dir. It tries,
 // because a file's mode is not all that decides.
 func canEnter(ctx context.Context, dir string, credential *syscall.Credential) (bool, error) {
 	command := exec.CommandContext(ctx, "/bin/sh", "-c", ":")
@@ -145,15 +145,15 @@ func canEnter(ctx context.Context, dir string, credential *syscall.Credential) (
 	return true, nil
 }
 
-// madeBy returns the major version of PostgreSQL that made the cluster, or 0
+// clusterMajor returns the major version of PostgreSQL that made the cluster, or 0
 // when there is none yet.
-func (c cluster) madeBy() (int, error) {
-	content, err := os.ReadFile(filepath.Join(c.folder, "PG_VERSION"))
+func (c cluster) clusterMajor() (int, error) {
+	content, err := os.ReadFile(filepath.Join(c.dir, "PG_VERSION"))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
 	if errors.Is(err, os.ErrPermission) {
-		return 0, fmt.Errorf("%w: another user started tracklane with this data folder before; start it as that user, or choose another folder", err)
+		return 0, fmt.Errorf("%w: another user started tracklane with this data directory before; start it as that user, or choose another directory", err)
 	}
 	if err != nil {
 		return 0, err
@@ -164,7 +164,7 @@ func (c cluster) madeBy() (int, error) {
 // initialise makes the cluster. It is made under another name and renamed, so
 // that an interrupted start leaves no half of one.
 func (c cluster) initialise(ctx context.Context) error {
-	unfinished := c.folder + ".unfinished"
+	unfinished := c.dir + ".unfinished"
 	if err := os.RemoveAll(unfinished); err != nil {
 		return err
 	}
@@ -191,16 +191,16 @@ func (c cluster) initialise(ctx context.Context) error {
 	if err := running.Wait(); err != nil {
 		return fmt.Errorf("run %s: %w:\n%s", command.Path, cmp.Or(ctx.Err(), err), &output)
 	}
-	if err := os.Remove(c.folder); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(c.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("there is something else where the data is to be: %w", err)
 	}
-	return os.Rename(unfinished, c.folder)
+	return os.Rename(unfinished, c.dir)
 }
 
 // stopOrphan stops the server that a killed tracklane may have left. SIGQUIT
 // ends it without waiting for anyone; its log brings back what was committed.
 func (c cluster) stopOrphan(ctx context.Context, logger *slog.Logger) error {
-	pid, err := stopOrphan(ctx, filepath.Join(c.folder, "postmaster.pid"), c.folder, syscall.SIGQUIT)
+	pid, err := stopOrphan(ctx, filepath.Join(c.dir, "postmaster.pid"), c.dir, syscall.SIGQUIT)
 	if pid != 0 && err == nil {
 		logger.Warn("Stopped the PostgreSQL that an earlier tracklane left running", "pid", pid)
 	}

@@ -16,22 +16,22 @@ import (
 )
 
 // holdVariable names the variable that makes this test program start servers in
-// the folder it holds, print their URLs, and wait to be killed.
+// the directory it holds, print their URLs, and wait to be killed.
 const holdVariable = "SERVICES_TEST_HOLD"
 
 func TestMain(m *testing.M) {
-	if folder := os.Getenv(holdVariable); folder != "" {
-		hold(folder)
+	if dir := os.Getenv(holdVariable); dir != "" {
+		hold(dir)
 	}
 	os.Exit(m.Run())
 }
 
-func hold(folder string) {
-	postgres, err := StartPostgres(context.Background(), PostgresOptions{Dir: filepath.Join(folder, "postgresql"), Durable: true})
+func hold(dir string) {
+	postgres, err := StartPostgres(context.Background(), PostgresOptions{Dir: filepath.Join(dir, "postgresql"), Durable: true})
 	if err != nil {
 		panic(err)
 	}
-	redis, err := StartRedis(context.Background(), RedisOptions{Dir: filepath.Join(folder, "redis")})
+	redis, err := StartRedis(context.Background(), RedisOptions{Dir: filepath.Join(dir, "redis")})
 	if err != nil {
 		panic(err)
 	}
@@ -40,11 +40,11 @@ func hold(folder string) {
 	os.Exit(1)
 }
 
-func TestTheServersOfAKilledProcessEndAndTheirFolderCanBeUsedAgain(t *testing.T) {
+func TestServers_EndWithTheirProcessAndFreeTheirDirectory(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
+	dir := testDir(t)
 	holder := exec.Command(os.Args[0])
-	holder.Env = append(os.Environ(), holdVariable+"="+folder)
+	holder.Env = append(os.Environ(), holdVariable+"="+dir)
 	holder.Stderr = t.Output()
 	output, err := holder.StdoutPipe()
 	require.NoError(t, err)
@@ -58,8 +58,8 @@ func TestTheServersOfAKilledProcessEndAndTheirFolderCanBeUsedAgain(t *testing.T)
 	holder.Wait()
 	require.NoError(t, err)
 
-	postgres := startedPostgres(t, filepath.Join(folder, "postgresql"))
+	postgres := startedPostgres(t, filepath.Join(dir, "postgresql"))
 	assert.Equal(t, 0, count(t, postgres.DSN(), "SELECT count(*) FROM kept"))
-	startedRedis(t, RedisOptions{Dir: filepath.Join(folder, "redis")})
+	startedRedis(t, RedisOptions{Dir: filepath.Join(dir, "redis")})
 	require.Eventually(t, func() bool { return connect(t.Context(), url) != nil }, 5*time.Second, 10*time.Millisecond)
 }

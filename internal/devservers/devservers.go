@@ -50,11 +50,11 @@ func address(port int) string {
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
-// makeFolder makes the folder dir unless it exists, and returns its absolute
+// makeDir makes the directory dir unless it exists, and returns its absolute
 // path without symbolic links, as the servers themselves report it.
-func makeFolder(dir string) (string, error) {
+func makeDir(dir string) (string, error) {
 	if dir == "" {
-		return "", errors.New("no data folder is given")
+		return "", errors.New("no data directory is given")
 	}
 	absolute, err := filepath.Abs(dir)
 	if err != nil {

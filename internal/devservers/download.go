@@ -45,7 +45,7 @@ func (s binarySources) download(ctx context.Context, credential *syscall.Credent
 	if err != nil {
 		return installation{}, fmt.Errorf("download PostgreSQL %s from %s: %w; install PostgreSQL %d or newer (apt-get install postgresql), or set DATABASE_URL", downloadedVersion, repository, err, oldestPostgres)
 	}
-	found, err := examine(ctx, filepath.Join(directory, "bin"), credential, major)
+	found, err := probeInstallation(ctx, filepath.Join(directory, "bin"), credential, major)
 	if err != nil {
 		return installation{}, fmt.Errorf("use the downloaded PostgreSQL in %s (without that directory it is downloaded again): %w", directory, err)
 	}

@@ -29,13 +29,13 @@ func TestStartPostgres_DownloadsPostgresWhereNoneIsInstalled(t *testing.T) {
 	sources := onlyDownloads(t, repository.URL)
 	umask := syscall.Umask(0o077)
 	t.Cleanup(func() { syscall.Umask(umask) })
-	options := PostgresOptions{Dir: testFolder(t)}
+	options := PostgresOptions{Dir: testDir(t)}
 
 	server, err := startPostgres(t.Context(), options, sources)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
 	assert.Equal(t, 1, count(t, server.DSN(), "SELECT 1"))
-	assert.Equal(t, filepath.Join(options.Dir, "data"), server.Folder(), "the server's user can enter it")
+	assert.Equal(t, filepath.Join(options.Dir, "data"), server.Dir(), "the server's user can enter it")
 	query := "SELECT count(*) FROM pg_config WHERE name IN ('BINDIR', 'SHAREDIR', 'PKGLIBDIR') AND setting LIKE '" + sources.cache + "/%'"
 	assert.Equal(t, 3, count(t, server.DSN(), query), "what the server runs from")
 	assert.Equal(t, []string{"postgresql-17.5.0", "postgresql-17.5.0.lock"}, names(t, sources.cache))
@@ -64,7 +64,7 @@ func TestStartPostgres_SaysWhatToDoWhenTheDownloadFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			sources := onlyDownloads(t, test.url)
-			_, err := startPostgres(t.Context(), PostgresOptions{Dir: testFolder(t)}, sources)
+			_, err := startPostgres(t.Context(), PostgresOptions{Dir: testDir(t)}, sources)
 			require.ErrorIs(t, err, errNoInstallation)
 			require.ErrorContains(t, err, test.want)
 			require.ErrorContains(t, err, "from "+test.url)
@@ -81,7 +81,7 @@ func TestStartPostgres_DownloadsNothingWhenItsContextIsDone(t *testing.T) {
 	sources := onlyDownloads(t, repository.URL)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := startPostgres(ctx, PostgresOptions{Dir: testFolder(t)}, sources)
+	_, err := startPostgres(ctx, PostgresOptions{Dir: testDir(t)}, sources)
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Zero(t, requests.Load())
 	assert.Empty(t, names(t, sources.cache))
@@ -97,7 +97,7 @@ func TestStartPostgres_DoesNotWaitForADownloadWhenItsContextIsDone(t *testing.T)
 	}))
 	t.Cleanup(repository.Close)
 	sources := onlyDownloads(t, repository.URL)
-	_, err := startPostgres(ctx, PostgresOptions{Dir: testFolder(t)}, sources)
+	_, err := startPostgres(ctx, PostgresOptions{Dir: testDir(t)}, sources)
 	require.ErrorIs(t, err, context.Canceled)
 
 	close(released)
@@ -109,8 +109,8 @@ func TestStartPostgres_DoesNotWaitForADownloadWhenItsContextIsDone(t *testing.T)
 // returns sources that consist of a repository and an empty cache.
 func onlyDownloads(t *testing.T, repositoryURL string) binarySources {
 	t.Helper()
-	cache := testFolder(t)
-	t.Setenv("TMPDIR", testFolder(t)) // where the library leaves a log
+	cache := testDir(t)
+	t.Setenv("TMPDIR", testDir(t)) // where the library leaves a log
 	t.Setenv("PATH", t.TempDir())
 	return binarySources{repositoryURL: repositoryURL, cache: cache}
 }

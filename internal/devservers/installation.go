@@ -32,14 +32,14 @@ type binarySources struct {
 
 // installation is a PostgreSQL that is installed on this machine and works.
 type installation struct {
-	folder      string // that of its binaries
+	dir         string // that of its binaries
 	version     string // "15.18"
 	major       int
 	timescaledb bool // its extension is installed, too
 }
 
 // binary is the path of one of the installation's programs.
-func (i installation) binary(name string) string { return filepath.Join(i.folder, name) }
+func (i installation) binary(name string) string { return filepath.Join(i.dir, name) }
 
 // errNoInstallation says that this machine has no PostgreSQL that can be used.
 var errNoInstallation = errors.New("no PostgreSQL " + strconv.Itoa(oldestPostgres) + " or newer is installed")
@@ -50,8 +50,8 @@ var errNoInstallation = errors.New("no PostgreSQL " + strconv.Itoa(oldestPostgre
 // errNoInstallation, with reasons, unless ctx is done.
 func (s binarySources) findInstallation(ctx context.Context, credential *syscall.Credential, major int) (installation, error) {
 	var refusals []error
-	for _, folder := range s.binaryFolders(ctx) {
-		found, err := examine(ctx, folder, credential, major)
+	for _, dir := range s.binaryDirs(ctx) {
+		found, err := probeInstallation(ctx, dir, credential, major)
 		if err == nil {
 			return found, nil
 		}
@@ -63,13 +63,13 @@ func (s binarySources) findInstallation(ctx context.Context, credential *syscall
 	return installation{}, errors.Join(append([]error{errNoInstallation}, refusals...)...)
 }
 
-// binaryFolders returns the folders that may hold PostgreSQL's binaries, the
+// binaryDirs returns the directories that may hold PostgreSQL's binaries, the
 // best first.
-func (s binarySources) binaryFolders(ctx context.Context) []string {
-	var folders []string
-	add := func(folder string) {
-		if !slices.Contains(folders, folder) {
-			folders = append(folders, folder)
+func (s binarySources) binaryDirs(ctx context.Context) []string {
+	var dirs []string
+	add := func(dir string) {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
 		}
 	}
 	if path, err := exec.LookPath("postgres"); err == nil {
@@ -78,34 +78,34 @@ func (s binarySources) binaryFolders(ctx context.Context) []string {
 		}
 	}
 	debian, _ := filepath.Glob(s.installed)
-	slices.SortFunc(debian, func(a, b string) int { return cmp.Compare(folderVersion(b), folderVersion(a)) })
-	for _, folder := range debian {
-		add(folder)
+	slices.SortFunc(debian, func(a, b string) int { return cmp.Compare(dirVersion(b), dirVersion(a)) })
+	for _, dir := range debian {
+		add(dir)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if output, err := exec.CommandContext(ctx, "pg_config", "--bindir").Output(); err == nil {
 		add(strings.TrimSpace(string(output)))
 	}
-	return folders
+	return dirs
 }
 
-// folderVersion is the 15 of /usr/lib/postgresql/15/bin.
-func folderVersion(folder string) int {
-	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(folder)))
+// dirVersion is the 15 of /usr/lib/postgresql/15/bin.
+func dirVersion(dir string) int {
+	version, _ := strconv.Atoi(filepath.Base(filepath.Dir(dir)))
 	return version
 }
 
 // versionPattern finds the version in "postgres (PostgreSQL) 15.18 (Debian …)".
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) ((\d+)\S*)`)
 
-// examine runs the programs in folder as the user credential to see that they
+// examine runs the programs in directory as the user credential to see that they
 // work, since what is on PATH may be a wrapper or a link that leads nowhere, and
 // that they are of the major version, unless that is 0.
-func examine(ctx context.Context, folder string, credential *syscall.Credential, major int) (installation, error) {
+func probeInstallation(ctx context.Context, dir string, credential *syscall.Credential, major int) (installation, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	found := installation{folder: folder}
+	found := installation{dir: dir}
 	for _, program := range []string{"initdb", "postgres"} {
 		command := exec.CommandContext(ctx, found.binary(program), "--version")
 		command.Dir = "/"
@@ -121,10 +121,10 @@ func examine(ctx context.Context, folder string, credential *syscall.Credential,
 		found.version = match[1]
 		found.major, _ = strconv.Atoi(match[2])
 		if found.major < oldestPostgres {
-			return installation{}, fmt.Errorf("%s has PostgreSQL %s", folder, found.version)
+			return installation{}, fmt.Errorf("%s has PostgreSQL %s", dir, found.version)
 		}
 		if major != 0 && found.major != major {
-			return installation{}, fmt.Errorf("%s has PostgreSQL %s, but the data folder was made by %d: install that version or start with an empty folder", folder, found.version, major)
+			return installation{}, fmt.Errorf("%s has PostgreSQL %s, but the data directory was made by %d: install that version or start with an empty directory", dir, found.version, major)
 		}
 	}
 	found.timescaledb = found.hasTimescaleDB(ctx)

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// directoryLock says that this process, and no other, runs a server in a folder.
+// directoryLock says that this process, and no other, runs a server in a directory.
 // The operating system takes it from a process that dies, so a server that runs
-// in a folder that could be locked is one that lost its tracklane.
+// in a directory that could be locked is one that lost its tracklane.
 type directoryLock struct {
 	path string
 	file *os.File
@@ -40,7 +40,7 @@ func (l *directoryLock) acquire() error {
 	if err != nil {
 		file.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return errors.New("another tracklane uses this data folder: stop it, or choose another folder")
+			return errors.New("another tracklane uses this data directory: stop it, or choose another directory")
 		}
 		return fmt.Errorf("lock %s: %w", l.path, err)
 	}

@@ -22,7 +22,7 @@ const (
 
 // PostgresOptions says how a PostgreSQL is to run.
 type PostgresOptions struct {
-	// Dir is the folder of the server's data, lock and log, for this server
+	// Dir is the directory of the server's data, lock and log, for this server
 	// alone. It is made when it is missing; data in it is used again.
 	Dir string
 	// Logger hears of what is unusual about the start; nil: nobody does.
@@ -49,7 +49,7 @@ type Postgres struct {
 // of that later, after 30 s at the latest (not counting the download, where the
 // machine has no PostgreSQL 15 or newer). As root it runs the server as the user
 // postgres or nobody; where that user cannot reach Dir, the data is kept below
-// /var/tmp, and the log says so. A folder that another process has a server
+// /var/tmp, and the log says so. A directory that another process has a server
 // running in is refused; a server that a killed process left there is stopped.
 // The caller must Stop it. Should the caller die before, so does the server.
 func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, error) {
@@ -61,7 +61,7 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 }
 
 func startPostgres(ctx context.Context, options PostgresOptions, sources binarySources) (*Postgres, error) {
-	dir, err := makeFolder(options.Dir)
+	dir, err := makeDir(options.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +76,11 @@ func startPostgres(ctx context.Context, options PostgresOptions, sources binaryS
 	}
 	p := &Postgres{version: c.installation.version}
 	p.server = server{
-		name: "PostgreSQL", directory: c.folder, stopSignal: syscall.SIGINT, prepare: p.ensureDatabase, lock: lock,
+		name: "PostgreSQL", directory: c.dir, stopSignal: syscall.SIGINT, prepare: p.ensureDatabase, lock: lock,
 		launcher: launcher{
 			command: func(port int) *exec.Cmd {
 				command := exec.Command(c.installation.binary("postgres"), serverArguments(c, port, options.Durable)...)
-				command.Dir = c.folder
+				command.Dir = c.dir
 				command.Env = serverEnvironment()
 				return command
 			},
@@ -100,7 +100,7 @@ func startPostgres(ctx context.Context, options PostgresOptions, sources binaryS
 
 // serverArguments are those of the program postgres.
 func serverArguments(c cluster, port int, durable bool) []string {
-	arguments := []string{"-D", c.folder, "-p", strconv.Itoa(port)}
+	arguments := []string{"-D", c.dir, "-p", strconv.Itoa(port)}
 	settings := []string{
 		"listen_addresses=127.0.0.1",
 		"unix_socket_directories=", // whose paths are limited to 100 characters
@@ -142,7 +142,7 @@ func (p *Postgres) check(ctx context.Context, port, _ int) error {
 }
 
 func (p *Postgres) ensureDatabase(ctx context.Context) error {
-	return p.administer(ctx, func(ctx context.Context, connection *pgx.Conn) error {
+	return p.withAdminConn(ctx, func(ctx context.Context, connection *pgx.Conn) error {
 		var there bool
 		err := connection.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", databaseName).Scan(&there)
 		if err != nil || there {
@@ -156,9 +156,9 @@ func (p *Postgres) ensureDatabase(ctx context.Context) error {
 // Version is the server's version, such as "15.18".
 func (p *Postgres) Version() string { return p.version }
 
-// Folder is where the data is: below Dir, or below /var/tmp where the server's
+// Dir is where the data is: below Dir, or below /var/tmp where the server's
 // user cannot reach Dir.
-func (p *Postgres) Folder() string { return p.directory }
+func (p *Postgres) Dir() string { return p.directory }
 
 // DSN is the URL of the database tracklane. It stays the same through restarts.
 func (p *Postgres) DSN() string { return dsn(p.port, databaseName) }
@@ -171,7 +171,7 @@ func dsn(port int, database string) string {
 // taken as it is, and must be no more than 63 bytes of letters, digits and
 // underscores, in lower case.
 func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, error) {
-	err := p.administer(ctx, func(ctx context.Context, connection *pgx.Conn) error {
+	err := p.withAdminConn(ctx, func(ctx context.Context, connection *pgx.Conn) error {
 		_, err := connection.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{name}.Sanitize())
 		return err
 	})
@@ -183,7 +183,7 @@ func (p *Postgres) CreateDatabase(ctx context.Context, name string) (string, err
 
 // DropDatabase removes a database and ends the connections to it.
 func (p *Postgres) DropDatabase(ctx context.Context, name string) error {
-	err := p.administer(ctx, func(ctx context.Context, connection *pgx.Conn) error {
+	err := p.withAdminConn(ctx, func(ctx context.Context, connection *pgx.Conn) error {
 		_, err := connection.Exec(ctx, "DROP DATABASE "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
 		return err
 	})
@@ -195,7 +195,7 @@ func (p *Postgres) DropDatabase(ctx context.Context, name string) error {
 
 // administer does something on a connection to no database in particular, within
 // startTimeout.
-func (p *Postgres) administer(ctx context.Context, do func(context.Context, *pgx.Conn) error) error {
+func (p *Postgres) withAdminConn(ctx context.Context, do func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	connection, err := pgx.Connect(ctx, dsn(p.port, "postgres"))

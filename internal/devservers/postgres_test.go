@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPostgresKeepsItsDataAndItsURLThroughStopAndKill(t *testing.T) {
+func TestPostgres_KeepsItsDataAndURLThroughStopAndKill(t *testing.T) {
 	t.Parallel()
-	server := startedPostgres(t, testFolder(t))
+	server := startedPostgres(t, testDir(t))
 	url := server.DSN()
 	execute(t, url, "CREATE TABLE kept (number int)")
 
@@ -36,9 +36,9 @@ func TestPostgresKeepsItsDataAndItsURLThroughStopAndKill(t *testing.T) {
 	assert.ErrorContains(t, server.Restart(t.Context()), "stop it first")
 }
 
-func TestKillingPostgresEndsItsChildren(t *testing.T) {
+func TestPostgres_KillEndsItsChildren(t *testing.T) {
 	t.Parallel()
-	server := startedPostgres(t, testFolder(t))
+	server := startedPostgres(t, testDir(t))
 	require.NoError(t, connect(t.Context(), server.DSN()))
 	backends := server.process.Children()
 	require.NotEmpty(t, backends)
@@ -46,7 +46,7 @@ func TestKillingPostgresEndsItsChildren(t *testing.T) {
 	require.NoError(t, server.Kill())
 	require.Eventually(t, func() bool {
 		for _, backend := range backends {
-			if hasCwd(backend, server.Folder()) {
+			if hasCwd(backend, server.Dir()) {
 				return false
 			}
 		}
@@ -54,9 +54,9 @@ func TestKillingPostgresEndsItsChildren(t *testing.T) {
 	}, 5*time.Second, 10*time.Millisecond)
 }
 
-func TestAPausedPostgresAnswersNobodyUntilItIsResumed(t *testing.T) {
+func TestPostgres_RespondsToNobodyWhilePaused(t *testing.T) {
 	t.Parallel()
-	server := startedPostgres(t, testFolder(t))
+	server := startedPostgres(t, testDir(t))
 	connection, err := pgx.Connect(t.Context(), server.DSN())
 	require.NoError(t, err)
 	defer connection.Close(context.Background())
@@ -79,9 +79,9 @@ func TestAPausedPostgresAnswersNobodyUntilItIsResumed(t *testing.T) {
 	require.NoError(t, server.Stop(t.Context()), "stopping a paused server")
 }
 
-func TestCreatedDatabasesAreEmptyAndSeparate(t *testing.T) {
+func TestPostgres_CreatesEmptySeparateDatabases(t *testing.T) {
 	t.Parallel()
-	server := startedPostgres(t, testFolder(t))
+	server := startedPostgres(t, testDir(t))
 	one, err := server.CreateDatabase(t.Context(), "one")
 	require.NoError(t, err)
 	two, err := server.CreateDatabase(t.Context(), "two")
@@ -99,34 +99,34 @@ func TestCreatedDatabasesAreEmptyAndSeparate(t *testing.T) {
 	assert.ErrorContains(t, err, "create database two")
 }
 
-func TestAFolderInUseIsRefused(t *testing.T) {
+func TestStartPostgres_RefusesADirectoryInUse(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
-	first := startedPostgres(t, folder)
+	dir := testDir(t)
+	first := startedPostgres(t, dir)
 
-	_, err := StartPostgres(t.Context(), PostgresOptions{Dir: folder})
-	require.ErrorContains(t, err, "another tracklane uses this data folder")
+	_, err := StartPostgres(t.Context(), PostgresOptions{Dir: dir})
+	require.ErrorContains(t, err, "another tracklane uses this data directory")
 	require.NoError(t, connect(t.Context(), first.DSN()), "the first one goes on")
 }
 
-func TestAPostgresLeftRunningIsStoppedBeforeTheNextOne(t *testing.T) {
+func TestStartPostgres_StopsTheOneLeftRunning(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
-	orphan := startedPostgres(t, folder)
+	dir := testDir(t)
+	orphan := startedPostgres(t, dir)
 	execute(t, orphan.DSN(), "CREATE TABLE kept ()")
 	require.NoError(t, orphan.Pause(), "even a paused one")
 	orphan.lock.release() // as the operating system does for a process that died
 
-	next := startedPostgres(t, folder)
+	next := startedPostgres(t, dir)
 	<-orphan.process.Done()
 	assert.Equal(t, 0, count(t, next.DSN(), "SELECT count(*) FROM kept"))
 }
 
-func TestAStalePIDFileThatNamesALivingProcessDoesNotStopTheStart(t *testing.T) {
+func TestStartPostgres_IgnoresAStalePIDFile(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
-	server := startedPostgres(t, folder)
-	pidFile := filepath.Join(server.Folder(), "postmaster.pid")
+	dir := testDir(t)
+	server := startedPostgres(t, dir)
+	pidFile := filepath.Join(server.Dir(), "postmaster.pid")
 	content, err := os.ReadFile(pidFile)
 	require.NoError(t, err)
 	require.NoError(t, server.Stop(t.Context()))
@@ -139,81 +139,81 @@ func TestAStalePIDFileThatNamesALivingProcessDoesNotStopTheStart(t *testing.T) {
 	}()
 	_, rest, _ := strings.Cut(string(content), "\n")
 	require.NoError(t, os.WriteFile(pidFile, []byte(strconv.Itoa(bystander.Process.Pid)+"\n"+rest), 0o600))
-	require.NoError(t, connect(t.Context(), startedPostgres(t, folder).DSN()))
+	require.NoError(t, connect(t.Context(), startedPostgres(t, dir).DSN()))
 	require.NoError(t, bystander.Process.Signal(syscall.Signal(0)), "that process is left alone")
 }
 
-func TestAnInterruptedInitialisationIsDoneAgain(t *testing.T) {
+func TestStartPostgres_RepeatsAnInterruptedInitialisation(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
-	require.NoError(t, os.MkdirAll(filepath.Join(folder, "data.unfinished", "base"), 0o755))
-	require.NoError(t, connect(t.Context(), startedPostgres(t, folder).DSN()))
+	dir := testDir(t)
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "data.unfinished", "base"), 0o755))
+	require.NoError(t, connect(t.Context(), startedPostgres(t, dir).DSN()))
 }
 
-func TestDataInAFolderThatPostgresCannotEnterIsKeptElsewhere(t *testing.T) {
+func TestStartPostgres_KeepsDataElsewhereIfItsUserCannotEnterTheDirectory(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: other users run PostgreSQL as themselves")
 	}
-	closed := testFolder(t)
+	closed := testDir(t)
 	require.NoError(t, os.Chmod(closed, 0o700))
-	folder := filepath.Join(closed, "postgresql")
-	server := startedPostgres(t, folder)
-	place := filepath.Dir(server.Folder())
+	dir := filepath.Join(closed, "postgresql")
+	server := startedPostgres(t, dir)
+	place := filepath.Dir(server.Dir())
 	t.Cleanup(func() { os.RemoveAll(place) })
 	assert.Equal(t, reachablePlace, filepath.Dir(place))
 	execute(t, server.DSN(), "CREATE TABLE kept ()")
 	require.NoError(t, server.Stop(t.Context()))
 
-	again := startedPostgres(t, folder)
+	again := startedPostgres(t, dir)
 	assert.Equal(t, 0, count(t, again.DSN(), "SELECT count(*) FROM kept"))
 	require.NoError(t, again.Stop(t.Context()))
 
-	require.NoError(t, os.RemoveAll(folder))
-	fresh := startedPostgres(t, folder)
-	assert.Equal(t, server.Folder(), fresh.Folder())
+	require.NoError(t, os.RemoveAll(dir))
+	fresh := startedPostgres(t, dir)
+	assert.Equal(t, server.Dir(), fresh.Dir())
 	assert.Equal(t, 0, count(t, fresh.DSN(), "SELECT count(*) FROM pg_tables WHERE tablename = 'kept'"))
 }
 
-func TestACancelledStartLeavesNothingBehind(t *testing.T) {
+func TestStartPostgres_LeavesNothingBehindWhenCancelled(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
+	dir := testDir(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := StartPostgres(ctx, PostgresOptions{Dir: folder})
+	_, err := StartPostgres(ctx, PostgresOptions{Dir: dir})
 	require.ErrorIs(t, err, context.Canceled)
-	require.NoError(t, connect(t.Context(), startedPostgres(t, folder).DSN()))
+	require.NoError(t, connect(t.Context(), startedPostgres(t, dir).DSN()))
 }
 
-func TestTheErrorOfAFailedStartSaysWhatPostgresSays(t *testing.T) {
+func TestStartPostgres_ErrorSaysWhatPostgresSays(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
-	server := startedPostgres(t, folder)
+	dir := testDir(t)
+	server := startedPostgres(t, dir)
 	require.NoError(t, server.Stop(t.Context()))
-	require.NoError(t, os.WriteFile(filepath.Join(server.Folder(), "postgresql.auto.conf"), []byte("work_mem = enormous\n"), 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(server.Dir(), "postgresql.auto.conf"), []byte("work_mem = enormous\n"), 0o644))
 
-	_, err := StartPostgres(t.Context(), PostgresOptions{Dir: folder})
+	_, err := StartPostgres(t.Context(), PostgresOptions{Dir: dir})
 	require.ErrorContains(t, err, "work_mem")
-	require.ErrorContains(t, err, folder)
+	require.ErrorContains(t, err, dir)
 }
 
-// startedPostgres starts a server in folder and stops it when t ends.
-func startedPostgres(t *testing.T, folder string) *Postgres {
+// startedPostgres starts a server in directory and stops it when t ends.
+func startedPostgres(t *testing.T, dir string) *Postgres {
 	t.Helper()
-	server, err := StartPostgres(t.Context(), PostgresOptions{Dir: folder})
+	server, err := StartPostgres(t.Context(), PostgresOptions{Dir: dir})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Kill()) })
 	return server
 }
 
-// testFolder makes a folder that PostgreSQL's user can enter.
-func testFolder(t *testing.T) string {
+// testDir makes a directory that PostgreSQL's user can enter.
+func testDir(t *testing.T) string {
 	t.Helper()
-	folder, err := os.MkdirTemp("", "tracklane-services-")
+	dir, err := os.MkdirTemp("", "tracklane-services-")
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(folder)) })
-	require.NoError(t, os.Chmod(folder, 0o755))
-	return folder
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return dir
 }
 
 func connect(ctx context.Context, url string) error {

@@ -23,7 +23,7 @@ import (
 
 // RedisOptions says how a Redis is to run.
 type RedisOptions struct {
-	// Dir is the folder of the server's data, lock and log, for this server
+	// Dir is the directory of the server's data, lock and log, for this server
 	// alone. It is made when it is missing; data in it is used again. The
 	// embedded server needs none.
 	Dir string
@@ -75,7 +75,7 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 }
 
 func startRedis(ctx context.Context, binary string, options RedisOptions) (*server, error) {
-	dir, err := makeFolder(options.Dir)
+	dir, err := makeDir(options.Dir)
 	if err != nil {
 		return nil, err
 	}

@@ -11,12 +11,12 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRedisKeepsItsDataAndItsURLThroughStopAndKill(t *testing.T) {
+func TestRedis_KeepsItsDataAndURLThroughStopAndKill(t *testing.T) {
 	t.Parallel()
 	for name, embedded := range map[string]bool{"as it is installed here": false, "embedded": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			server := startedRedis(t, RedisOptions{Dir: testFolder(t), Embedded: embedded})
+			server := startedRedis(t, RedisOptions{Dir: testDir(t), Embedded: embedded})
 			client := clientOf(t, server)
 			require.NoError(t, client.Set(t.Context(), "kept", "1", 0).Err())
 
@@ -33,7 +33,7 @@ func TestRedisKeepsItsDataAndItsURLThroughStopAndKill(t *testing.T) {
 	}
 }
 
-func TestKeysOfTheEmbeddedRedisExpire(t *testing.T) {
+func TestRedis_KeysOfTheEmbeddedOneExpire(t *testing.T) {
 	t.Parallel()
 	server := startedRedis(t, RedisOptions{Embedded: true})
 	assert.True(t, server.InMemory())
@@ -43,9 +43,9 @@ func TestKeysOfTheEmbeddedRedisExpire(t *testing.T) {
 		5*time.Second, 20*time.Millisecond)
 }
 
-func TestAnInstalledRedisIsSetUpToLoseNothing(t *testing.T) {
+func TestStartRedis_SetsAnInstalledOneUpToLoseNothing(t *testing.T) {
 	t.Parallel()
-	server := installedRedis(t, RedisOptions{Dir: testFolder(t), Arguments: []string{"--maxmemory", "64mb"}})
+	server := installedRedis(t, RedisOptions{Dir: testDir(t), Arguments: []string{"--maxmemory", "64mb"}})
 	client := clientOf(t, server)
 	for setting, value := range map[string]string{
 		"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction",
@@ -56,9 +56,9 @@ func TestAnInstalledRedisIsSetUpToLoseNothing(t *testing.T) {
 	}
 }
 
-func TestAPausedRedisAnswersNobodyUntilItIsResumed(t *testing.T) {
+func TestRedis_RespondsToNobodyWhilePaused(t *testing.T) {
 	t.Parallel()
-	server := installedRedis(t, RedisOptions{Dir: testFolder(t)})
+	server := installedRedis(t, RedisOptions{Dir: testDir(t)})
 	client := clientOf(t, server)
 	require.NoError(t, client.Ping(t.Context()).Err())
 	require.NoError(t, server.Pause())
@@ -69,24 +69,24 @@ func TestAPausedRedisAnswersNobodyUntilItIsResumed(t *testing.T) {
 	require.NoError(t, client.Ping(t.Context()).Err())
 }
 
-func TestARedisLeftRunningIsStoppedBeforeTheNextOne(t *testing.T) {
+func TestStartRedis_StopsTheOneLeftRunning(t *testing.T) {
 	t.Parallel()
-	folder := testFolder(t)
-	orphan := installedRedis(t, RedisOptions{Dir: folder})
+	dir := testDir(t)
+	orphan := installedRedis(t, RedisOptions{Dir: dir})
 	require.NoError(t, clientOf(t, orphan).Set(t.Context(), "kept", "1", 0).Err())
-	_, err := StartRedis(t.Context(), RedisOptions{Dir: folder})
-	require.ErrorContains(t, err, "another tracklane uses this data folder")
+	_, err := StartRedis(t.Context(), RedisOptions{Dir: dir})
+	require.ErrorContains(t, err, "another tracklane uses this data directory")
 	child := orphan.redisServer.(*server)
 	child.lock.release() // as the operating system does for a process that died
 
-	next := installedRedis(t, RedisOptions{Dir: folder})
+	next := installedRedis(t, RedisOptions{Dir: dir})
 	<-child.process.Done()
 	assert.Equal(t, "1", clientOf(t, next).Get(t.Context(), "kept").Val())
 }
 
-func TestARedisThatCouldNotBeRestartedCanStillBeStopped(t *testing.T) {
+func TestRedis_CanBeStoppedAfterAFailedRestart(t *testing.T) {
 	t.Parallel()
-	server := installedRedis(t, RedisOptions{Dir: testFolder(t)})
+	server := installedRedis(t, RedisOptions{Dir: testDir(t)})
 	require.NoError(t, server.Stop(t.Context()))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -95,10 +95,10 @@ func TestARedisThatCouldNotBeRestartedCanStillBeStopped(t *testing.T) {
 	require.NoError(t, server.Restart(t.Context()))
 }
 
-func TestTheErrorOfAFailedStartSaysWhatRedisSays(t *testing.T) {
+func TestStartRedis_ErrorSaysWhatRedisSays(t *testing.T) {
 	t.Parallel()
-	installedRedis(t, RedisOptions{Dir: testFolder(t)})
-	_, err := StartRedis(t.Context(), RedisOptions{Dir: testFolder(t), Arguments: []string{"--no-such-setting", "1"}})
+	installedRedis(t, RedisOptions{Dir: testDir(t)})
+	_, err := StartRedis(t.Context(), RedisOptions{Dir: testDir(t), Arguments: []string{"--no-such-setting", "1"}})
 	require.ErrorContains(t, err, "no-such-setting")
 }
 

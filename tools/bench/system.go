@@ -132,7 +132,7 @@ func (s *system) close() error {
 	}
 	if s.postgres != nil {
 		errs = append(errs, s.postgres.Stop(ctx))
-		errs = append(errs, os.RemoveAll(s.postgres.Folder())) // which may lie elsewhere
+		errs = append(errs, os.RemoveAll(s.postgres.Dir())) // which may lie elsewhere
 	}
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))

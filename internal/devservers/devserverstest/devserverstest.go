@@ -17,7 +17,7 @@ import (
 // Servers is what the tests of one package share: a PostgreSQL in which each
 // test has a database of its own.
 type Servers struct {
-	folder    string
+	dir       string
 	postgres  *devservers.Postgres
 	databases atomic.Int64
 }
@@ -34,15 +34,15 @@ const stopTimeout = 10 * time.Second
 //		os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
 //	}
 func Run(m *testing.M, use func(*Servers)) (status int) {
-	folder, err := makeFolder("")
+	dir, err := makeDir("")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(folder)
-	s := &Servers{folder: folder}
+	defer os.RemoveAll(dir)
+	s := &Servers{dir: dir}
 	s.postgres, err = devservers.StartPostgres(context.Background(), devservers.PostgresOptions{
-		Dir: filepath.Join(folder, "postgres"), Logger: slog.Default(),
+		Dir: filepath.Join(dir, "postgres"), Logger: slog.Default(),
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -60,16 +60,16 @@ func Run(m *testing.M, use func(*Servers)) (status int) {
 	return m.Run()
 }
 
-// makeFolder makes a folder that a server of another user can reach.
-func makeFolder(parent string) (string, error) {
-	folder, err := os.MkdirTemp(parent, "tracklane-test-")
+// makeDir makes a directory that a server of another user can reach.
+func makeDir(parent string) (string, error) {
+	dir, err := os.MkdirTemp(parent, "tracklane-test-")
 	if err == nil {
-		err = os.Chmod(folder, 0o755)
+		err = os.Chmod(dir, 0o755)
 	}
 	if err != nil {
-		return "", fmt.Errorf("make a folder for the tests: %w", err)
+		return "", fmt.Errorf("make a directory for the tests: %w", err)
 	}
-	return folder, nil
+	return dir, nil
 }
 
 // Database makes an empty database that is dropped when the test ends, and
@@ -94,11 +94,11 @@ func (s *Servers) Database(t testing.TB) string {
 // Postgres starts a PostgreSQL for one test, which may stop and kill it.
 func (s *Servers) Postgres(t testing.TB) *devservers.Postgres {
 	t.Helper()
-	folder, err := makeFolder(s.folder)
+	dir, err := makeDir(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	postgres, err := devservers.StartPostgres(t.Context(), devservers.PostgresOptions{Dir: folder, Logger: slog.Default()})
+	postgres, err := devservers.StartPostgres(t.Context(), devservers.PostgresOptions{Dir: dir, Logger: slog.Default()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,11 +125,11 @@ func (s *Servers) EmbeddedRedis(t testing.TB) *devservers.Redis {
 
 func (s *Servers) redis(t testing.TB, options devservers.RedisOptions) *devservers.Redis {
 	t.Helper()
-	folder, err := makeFolder(s.folder)
+	dir, err := makeDir(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	options.Dir, options.Logger = folder, slog.Default()
+	options.Dir, options.Logger = dir, slog.Default()
 	redis, err := devservers.StartRedis(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Folder is where the server's script and its node_modules are, below the
+// Dir is where the server's script and its node_modules are, below the
 // module's root.
-const Folder = "internal/devservers/timescale"
+const Dir = "internal/devservers/timescale"
 
 // Install is the command that installs what the server needs, once per
 // checkout, in the module's root.
-const Install = "npm ci --prefix " + Folder
+const Install = "npm ci --prefix " + Dir
 
 // RequiredVariable names the environment variable that, set to "required",
 // makes Start fail a test where it would skip it.
@@ -39,10 +39,10 @@ const startTimeout = time.Minute
 // to install; with RequiredVariable it fails t.
 func Start(t testing.TB) (databaseURL string) {
 	t.Helper()
-	folder := locate(t)
+	dir := locate(t)
 
 	command := exec.Command("node", "server.mjs")
-	command.Dir = folder
+	command.Dir = dir
 	command.Stderr = t.Output()
 	// Node ends when this pipe closes, also when the test process is killed.
 	if _, err := command.StdinPipe(); err != nil {
@@ -64,24 +64,24 @@ func Start(t testing.TB) (databaseURL string) {
 
 	var port int
 	if _, err := fmt.Fscanln(bufio.NewReader(stdout), &port); err != nil {
-		t.Fatalf("start TimescaleDB: no port from %s/server.mjs within %s: %v", Folder, startTimeout, err)
+		t.Fatalf("start TimescaleDB: no port from %s/server.mjs within %s: %v", Dir, startTimeout, err)
 	}
 	tooSlow.Stop()
 	return fmt.Sprintf("postgres://postgres:postgres@127.0.0.1:%d/postgres?sslmode=disable&default_query_exec_mode=exec", port)
 }
 
-// locate returns the server's folder, or ends t when it is not installed.
+// locate returns the server's directory, or ends t when it is not installed.
 func locate(t testing.TB) string {
 	t.Helper()
 	root, err := moduleRoot()
 	if err != nil {
 		t.Fatalf("start TimescaleDB: %v", err)
 	}
-	folder := filepath.Join(root, filepath.FromSlash(Folder))
+	dir := filepath.Join(root, filepath.FromSlash(Dir))
 	missing := ""
 	if _, err := exec.LookPath("node"); err != nil {
 		missing = "Node is not on PATH; install it, then run `" + Install + "`"
-	} else if _, err := os.Stat(filepath.Join(folder, "node_modules")); err != nil {
+	} else if _, err := os.Stat(filepath.Join(dir, "node_modules")); err != nil {
 		missing = "its packages are not installed; run `" + Install + "`"
 	}
 	switch {
@@ -91,24 +91,24 @@ func locate(t testing.TB) string {
 	default:
 		t.Skipf("TimescaleDB cannot be started: %s", missing)
 	}
-	return folder
+	return dir
 }
 
-// moduleRoot is the nearest folder with a go.mod, from the working directory
-// up. A test's working directory is its package's folder.
+// moduleRoot is the nearest directory with a go.mod, from the working directory
+// up. A test's working directory is its package's directory.
 func moduleRoot() (string, error) {
-	folder, err := os.Getwd()
+	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
-			return folder, nil
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir, nil
 		}
-		parent := filepath.Dir(folder)
-		if parent == folder {
+		parent := filepath.Dir(dir)
+		if parent == dir {
 			return "", fmt.Errorf("no go.mod in the working directory or above it")
 		}
-		folder = parent
+		dir = parent
 	}
 }
