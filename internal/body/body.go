@@ -19,7 +19,7 @@ import (
 // left out of a body, and so are those that the lane does not have.
 type Point struct {
 	Time             time.Time // whole seconds for the lane flymaster
-	SentAt           time.Time // by the device; of the lane flymaster alone
+	TrackingStart    time.Time // of the device; of the lane flymaster alone
 	Lat, Lon         float64   // degrees, WGS 84
 	Altitude         float64   // metres, by GPS
 	PressureAltitude *float64  // metres
@@ -154,7 +154,7 @@ func appendFlymasterHead(dst, serial []byte, secret string) []byte {
 
 func appendFlymaster(dst []byte, _ Sender, points []Point) []byte {
 	for _, p := range points {
-		dst = strconv.AppendInt(dst, p.SentAt.Unix(), 10)
+		dst = strconv.AppendInt(dst, p.TrackingStart.Unix(), 10)
 		dst = strconv.AppendInt(append(dst, ','), p.Time.Unix(), 10)
 		for _, number := range []float64{p.Lat, p.Lon, p.Altitude, orZero(p.Speed), orZero(p.Heading)} {
 			dst = strconv.AppendFloat(append(dst, ','), number, 'f', -1, 64)

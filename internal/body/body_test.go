@@ -16,8 +16,8 @@ func TestFormat(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, time.July, 14, 10, 15, 30, 0, time.UTC)
 	points := []Point{
-		{Time: at, SentAt: at.Add(10 * time.Second), Lat: 46.6860512, Lon: -7.5, Altitude: 1954.5},
-		{Time: at.Add(time.Second), SentAt: at.Add(10 * time.Second), Lat: 46.7, Lon: 0, Altitude: 1955,
+		{Time: at, TrackingStart: at.Add(10 * time.Second), Lat: 46.6860512, Lon: -7.5, Altitude: 1954.5},
+		{Time: at.Add(time.Second), TrackingStart: at.Add(10 * time.Second), Lat: 46.7, Lon: 0, Altitude: 1955,
 			PressureAltitude: new(1930.5), Ground: new(800.0), Speed: new(0.0), Heading: new(211.5),
 			Analysis: &Analysis{Validity: "A", LAD: new(7.0), InFlight: true}},
 	}
@@ -50,7 +50,7 @@ func TestFormat_IsWhatTheLanesDecode(t *testing.T) {
 			t.Parallel()
 			format := Of(l.Name)
 			text := format.AppendTail(format.AppendHead(nil, []byte(flights[l.Name]), secret), Sender{DeviceID: "d"},
-				[]Point{{Time: at, SentAt: at, Lat: 46.1234567, Lon: 1e-7, Altitude: 1954.25}})
+				[]Point{{Time: at, TrackingStart: at, Lat: 46.1234567, Lon: 1e-7, Altitude: 1954.25}})
 			decoded, err := l.Decode(text, lane.DecodeOptions{Now: at})
 			require.NoError(t, err)
 			require.Empty(t, decoded.Rejected)

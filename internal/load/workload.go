@@ -85,21 +85,21 @@ func (w *workload) render(fixes []flight.Fix) track {
 	return rendered
 }
 
-// uploadDelay is how long after a fix a Flymaster device sends it.
-const uploadDelay = 10 * time.Second
+// trackingLead is how long before a fix its Flymaster device began to track.
+const trackingLead = 10 * time.Second
 
 // pointOf is a fix to a centimetre.
 func pointOf(fix flight.Fix) body.Point {
 	return body.Point{
-		Time:     fix.Time,
-		SentAt:   fix.Time.Add(uploadDelay),
-		Lat:      body.Round(fix.Lat, 7),
-		Lon:      body.Round(fix.Lon, 7),
-		Altitude: body.Round(fix.Elevation, 1),
-		Ground:   new(body.Round(fix.Ground, 1)),
-		Speed:    new(body.Round(fix.Speed, 2)),
-		Heading:  new(body.Round(fix.Heading, 1)),
-		Analysis: &body.Analysis{Validity: "A", InFlight: true},
+		Time:          fix.Time,
+		TrackingStart: fix.Time.Add(-trackingLead),
+		Lat:           body.Round(fix.Lat, 7),
+		Lon:           body.Round(fix.Lon, 7),
+		Altitude:      body.Round(fix.Elevation, 1),
+		Ground:        new(body.Round(fix.Ground, 1)),
+		Speed:         new(body.Round(fix.Speed, 2)),
+		Heading:       new(body.Round(fix.Heading, 1)),
+		Analysis:      &body.Analysis{Validity: "A", InFlight: true},
 	}
 }
 

@@ -74,11 +74,11 @@ func (r *recording) scoring() post {
 }
 
 // flymaster is the file that the pilot's Flymaster sends of some fixes.
-func (r *recording) flymaster(fixes []flight.Fix, sentAt time.Time, secret string) post {
+func (r *recording) flymaster(fixes []flight.Fix, trackingStart time.Time, secret string) post {
 	points := make([]body.Point, len(fixes))
 	for i, fix := range fixes {
 		points[i] = pointOf(fix)
-		points[i].SentAt = sentAt
+		points[i].TrackingStart = trackingStart
 	}
 	return r.post("flymaster", strconv.FormatInt(r.serial, 10), secret, points)
 }

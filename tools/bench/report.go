@@ -39,7 +39,7 @@ func (r report) markdown() string {
 	for _, fact := range r.machine {
 		d.line("- %s", fact)
 	}
-	d.line("\nFigures are medians of %d repeats of %d points; each repeat lets all competitors run one after", r.repeats, r.points)
+	d.line("\nThe values are medians of %d repeats of %d points; each repeat lets all competitors run one after", r.repeats, r.points)
 	d.line("another, and a ratio is the median of the ratios within each repeat. tracklane runs with its defaults.")
 	r.writeThroughput(&d)
 	r.writeUsage(&d)

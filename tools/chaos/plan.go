@@ -126,7 +126,7 @@ const (
 // makePlan returns the faults of a run. The same seed and duration give the
 // same plan. Each kind comes up before any comes up again as often as its faultSpec
 // has weight; the four kills come first, that of a worker before all, whose
-// tasks are the last to come back. No target suffers two faults at a time.
+// tasks are the last to come back. No target has two faults at a time.
 func makePlan(seed uint64, duration time.Duration) []fault {
 	random := rand.New(rand.NewPCG(seed, 0))
 	all := faultSpecs()

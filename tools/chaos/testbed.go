@@ -23,7 +23,7 @@ import (
 	"tracklane/internal/devservers"
 )
 
-// target is a process that can be made to suffer.
+// target is a process that the nemesis can strike.
 type target interface {
 	Kill() error
 	Stop(context.Context) error
@@ -70,7 +70,7 @@ func openTestbed(ctx context.Context, appendSync string, died func(error)) (open
 			err = fmt.Errorf("%w; see %s", err, dir)
 		}
 	}()
-	// PostgreSQL runs as another user when the harness is root'tb.
+	// PostgreSQL runs as another user when the harness is root's.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}

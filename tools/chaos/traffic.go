@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"strconv"
 	"time"
@@ -108,9 +109,17 @@ func (s stream) body(number int) (text []byte, contentType string) {
 	points := make([]body.Point, s.points)
 	for i := range points {
 		p := s.point(flight, first+i)
-		points[i] = body.Point{Time: p.at, SentAt: p.at.Add(5 * time.Second), Lat: p.lat, Lon: p.lon, Altitude: p.altitude}
+		points[i] = body.Point{
+			Time: p.at, TrackingStart: firstFix(), Lat: p.lat, Lon: p.lon, Altitude: p.altitude,
+			Speed: new(11.5), Heading: new(270.0),
+		}
 	}
 	format := body.Of(s.lane)
 	text = format.AppendHead(nil, []byte(s.identity(flight)), flymasterSecret)
-	return format.AppendTail(text, body.Sender{DeviceID: "chaos"}, points), format.ContentType
+	text = format.AppendTail(text, body.Sender{DeviceID: "chaos"}, points)
+	if s.lane == "flymaster" { // some devices write spaces and CRLF
+		text = bytes.ReplaceAll(text, []byte(","), []byte(", "))
+		text = bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n"))
+	}
+	return text, format.ContentType
 }
