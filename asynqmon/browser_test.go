@@ -3,7 +3,6 @@ package asynqmon_test
 import (
 	"context"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -18,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/asynqmon"
+	"tracklane/internal/browsertest"
 	"tracklane/internal/lane"
 )
 
@@ -34,36 +34,11 @@ type browser struct {
 	errors  []string // what the browser logged as errors
 }
 
-// openBrowser starts Chromium and ends it with t. Where there is none it skips
-// t, or fails it when TRACKLANE_TEST_BROWSER is "required".
+// openBrowser starts Chromium and ends it with t.
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		const missing = "no browser: install the package chromium to run the tests that need one"
-		if os.Getenv("TRACKLANE_TEST_BROWSER") == "required" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
-	bounded, cancel := context.WithTimeout(t.Context(), browserTimeout)
-	t.Cleanup(cancel)
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 1250),
-		chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-	)
-	allocator, closeAllocator := chromedp.NewExecAllocator(bounded, options...)
-	t.Cleanup(closeAllocator)
 	b := new(browser)
-	page, closePage := chromedp.NewContext(allocator)
-	t.Cleanup(closePage)
+	page := browsertest.Open(t, browserTimeout, chromedp.WindowSize(1280, 1250))
 	b.Context = page
 	require.NoError(t, chromedp.Listen(page, b.listen))
 	_, err := chromedp.Call(page, network.Enable, network.EnableParams{})

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -22,6 +21,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/browsertest"
 )
 
 // browserTimeout bounds all that a test does in the browser, its start
@@ -36,36 +37,11 @@ type browser struct {
 	errors []string // what the browser logged as errors, and uncaught exceptions
 }
 
-// openBrowser starts Chromium and ends it with t. Where there is none it skips
-// t, or fails it when TRACKLANE_TEST_BROWSER is "required".
+// openBrowser starts Chromium and ends it with t.
 func openBrowser(t *testing.T) *browser {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		const missing = "no browser: install the package chromium to run the tests that need one"
-		if os.Getenv("TRACKLANE_TEST_BROWSER") == "required" {
-			t.Fatal(missing)
-		}
-		t.Skip(missing)
-	}
-	bounded, cancel := context.WithTimeout(t.Context(), browserTimeout)
-	t.Cleanup(cancel)
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()),
-		chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
-	)
-	allocator, closeAllocator := chromedp.NewExecAllocator(bounded, options...)
-	t.Cleanup(closeAllocator)
 	b := new(browser)
-	tab, closeTab := chromedp.NewContext(allocator)
-	t.Cleanup(closeTab)
+	tab := browsertest.Open(t, browserTimeout)
 	b.Context = tab
 	require.NoError(t, chromedp.Listen(tab, b.listen))
 	_, err := chromedp.Call(tab, log.Enable, cdp.Empty{})
