@@ -22,7 +22,7 @@ import (
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
-	"tracklane/migrations"
+	"tracklane/internal/storetest"
 	"tracklane/store"
 	"tracklane/tasks"
 )
@@ -40,18 +40,13 @@ func TestMain(m *testing.M) {
 // down, so that points are in the database once their request is accepted.
 func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, pool *pgxpool.Pool) {
 	t.Helper()
-	database := servers.Database(t)
 	logger := slog.New(slog.DiscardHandler)
-	require.NoError(t, migrations.Up(t.Context(), database, nil, logger))
-	config, err := pgxpool.ParseConfig(database)
-	require.NoError(t, err)
-	pool, err = store.Open(config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+	pool = storetest.OpenMigrated(t, servers.Database(t))
+	writer := store.NewWriter(pool, lanes, 1000, nil)
 	connections := tasks.Connect(redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}, 6)
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
 	recorder := metrics.New(lanes, "test")
-	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.NewMonitor(connections, lanes), store.NewWriter(pool, lanes, 1000, nil), tasks.EnqueuerOptions{
+	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.NewMonitor(connections, lanes), writer, tasks.EnqueuerOptions{
 		Batching: tasks.Batching{MinPoints: 500, MaxPoints: 1000}, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
 	}, logger)
 	s = New(Config{
@@ -62,7 +57,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 		}),
 		Recorder: recorder, Logger: logger,
 		Asynqmon: asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
-		Ingest:   &Ingest{Lanes: lanes, Enqueuer: enqueuer, Writer: store.NewWriter(pool, lanes, 1000, nil)},
+		Ingest:   &Ingest{Lanes: lanes, Enqueuer: enqueuer, Writer: writer},
 	})
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/lane"
-	"tracklane/migrations"
+	"tracklane/internal/storetest"
 	"tracklane/store"
 )
 
@@ -23,15 +23,7 @@ import (
 // the lanes' tables.
 func openMigrated(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	url := servers.Database(t)
-	require.NoError(t, migrations.Up(t.Context(), url, nil, slog.New(slog.DiscardHandler)))
-	config, err := pgxpool.ParseConfig(url)
-	require.NoError(t, err)
-	config.MaxConns = 10
-	pool, err := store.Open(config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool
+	return storetest.OpenMigrated(t, servers.Database(t))
 }
 
 // startWorker runs a worker until the test ends.

@@ -17,6 +17,7 @@ import (
 
 	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
+	"tracklane/internal/storetest"
 	"tracklane/store"
 )
 
@@ -39,12 +40,12 @@ func startRedis(t *testing.T) (*devservers.Redis, *Connections) {
 // newTestEnqueuer returns an enqueuer whose database is down.
 func newTestEnqueuer(t testing.TB, connections *Connections, timeout time.Duration) (*Enqueuer, *lane.Lane) {
 	t.Helper()
+	return newEnqueuerWith(connections, storetest.Open(t, "postgres://nobody@127.0.0.1:1/none"), timeout)
+}
+
+// newEnqueuerWith returns an enqueuer, which does not run, and the live lane.
+func newEnqueuerWith(connections *Connections, pool *pgxpool.Pool, timeout time.Duration) (*Enqueuer, *lane.Lane) {
 	lanes := lane.All(lane.Options{})
-	config, err := pgxpool.ParseConfig("postgres://nobody@127.0.0.1:1/none")
-	require.NoError(t, err)
-	pool, err := store.Open(config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
 	return NewEnqueuer(connections, lanes, NewMonitor(connections, lanes), store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
 		Batching: testBatching, Timeout: timeout, MaxWaitingPoints: 10_000_000,
 	}, slog.New(slog.DiscardHandler)), lanes[0]

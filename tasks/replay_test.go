@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"os/exec"
 	"sync/atomic"
@@ -17,25 +16,14 @@ import (
 
 	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
-	"tracklane/migrations"
-	"tracklane/store"
 )
 
 // newDurableEnqueuer returns an enqueuer, which does not run, with a database.
 func newDurableEnqueuer(t *testing.T, connections *Connections) (*Enqueuer, *lane.Lane, *pgxpool.Pool) {
 	t.Helper()
-	lanes := lane.All(lane.Options{})
-	database := servers.Database(t)
-	require.NoError(t, migrations.Up(t.Context(), database, nil, slog.New(slog.DiscardHandler)))
-	config, err := pgxpool.ParseConfig(database)
-	require.NoError(t, err)
-	pool, err := store.Open(config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	e := NewEnqueuer(connections, lanes, NewMonitor(connections, lanes), store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
-		Batching: testBatching, Timeout: time.Second, MaxWaitingPoints: 10_000_000,
-	}, slog.New(slog.DiscardHandler))
-	return e, lanes[0], pool
+	pool := openMigrated(t)
+	e, l := newEnqueuerWith(connections, pool, time.Second)
+	return e, l, pool
 }
 
 func countStored(t *testing.T, pool *pgxpool.Pool) (rows int) {

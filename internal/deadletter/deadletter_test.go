@@ -1,7 +1,6 @@
 package deadletter
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 
@@ -10,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/lane"
-	"tracklane/migrations"
+	"tracklane/internal/storetest"
 	"tracklane/store"
 )
 
@@ -18,13 +17,7 @@ import (
 // refuses southern latitudes.
 func open(t *testing.T) (*Retrier, *pgxpool.Pool) {
 	t.Helper()
-	database := servers.Database(t)
-	require.NoError(t, migrations.Up(t.Context(), database, nil, slog.New(slog.DiscardHandler)))
-	config, err := pgxpool.ParseConfig(database)
-	require.NoError(t, err)
-	pool, err := store.Open(config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
+	pool := storetest.OpenMigrated(t, servers.Database(t))
 	execute(t, pool, `ALTER TABLE live_track_points ADD CONSTRAINT north CHECK (lat >= 0)`)
 	lanes := lane.All(lane.Options{})
 	return NewRetrier(pool, lanes, store.NewWriter(pool, lanes, 1000, nil)), pool
