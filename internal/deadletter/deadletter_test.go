@@ -96,3 +96,52 @@ func TestRetrier_RetryOfAnUnknownIDRetriesNothing(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, Result{Stored: 1}, result)
 }
+
+// everyValue returns a southern point of a lane with all its values.
+func everyValue(l *lane.Lane) *lane.Points {
+	points := lane.NewPoints(l, 1)
+	var fields []lane.Field
+	for _, c := range l.TrackColumns {
+		switch c.Kind {
+		case lane.BigInt:
+			fields = append(fields, lane.BigIntField(4711))
+		case lane.UUID:
+			fields = append(fields, lane.Field{Value: "0123456789abcdef"})
+		default:
+			fields = append(fields, lane.TextField("ä \"quoted\""))
+		}
+	}
+	now := time.Now().UnixMicro()
+	track := points.AddTrack(lane.Track{Fields: fields, ReceivedAt: now, RequestID: "r"})
+	row := points.Add(track, now, -1.0/3, 7.1)
+	for i, c := range l.ValueColumns {
+		switch c.Kind {
+		case lane.Bool:
+			points.SetBool(row, i, true)
+		case lane.Timestamp:
+			points.SetBits(row, i, uint64(now))
+		case lane.Text:
+			points.SetText(row, i, "2026-07-14 <&>")
+		default:
+			points.SetFloat(row, i, 1e-7/3)
+		}
+	}
+	return points
+}
+
+func TestRetrier_RetryOfAPointThatIsRefusedAgainAddsNoRow(t *testing.T) {
+	t.Parallel()
+	r, pool := open(t)
+	for _, l := range r.lanes[1:] {
+		execute(t, pool, `ALTER TABLE `+l.Table+` ADD CONSTRAINT north CHECK (lat >= 0)`)
+	}
+	for _, l := range r.lanes {
+		result, err := r.writer.Write(t.Context(), everyValue(l), "")
+		require.NoError(t, err)
+		require.Len(t, result.Rejected, 1, l.Name)
+	}
+	for range 2 {
+		require.NoError(t, r.RetryAll(t.Context(), func(result Result) { assert.Equal(t, Result{Refused: 4}, result) }))
+	}
+	assert.Equal(t, 4, count(t, pool, "rejected_points"))
+}
