@@ -33,7 +33,9 @@ type breaker struct {
 	logger  *slog.Logger
 }
 
-func newBreaker(client redis.UniversalClient, timeout time.Duration, logger *slog.Logger) *breaker {
+// newBreaker returns a breaker that is closed. It tells reportFailed of each
+// change: whether Redis has failed.
+func newBreaker(client redis.UniversalClient, timeout time.Duration, reportFailed func(bool), logger *slog.Logger) *breaker {
 	return &breaker{
 		client: client, timeout: timeout, logger: logger,
 		circuit: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
@@ -41,6 +43,7 @@ func newBreaker(client redis.UniversalClient, timeout time.Duration, logger *slo
 			Timeout:     probeInterval,
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures > 0 },
 			OnStateChange: func(_ string, _, to gobreaker.State) {
+				reportFailed(to != gobreaker.StateClosed)
 				switch to {
 				case gobreaker.StateOpen:
 					logger.Debug("Redis is left alone until the next probe")
@@ -55,8 +58,8 @@ func newBreaker(client redis.UniversalClient, timeout time.Duration, logger *slo
 // closed reports whether Redis is in use.
 func (b *breaker) closed() bool { return b.circuit.State() == gobreaker.StateClosed }
 
-// do calls write, or returns ErrUnavailable if Redis failed a moment ago. An
-// error of write opens the breaker, and is logged.
+// do calls write, or returns ErrUnavailable if Redis has failed since the points
+// were admitted. An error of write opens the breaker, and is logged.
 func (b *breaker) do(write func() error) error {
 	if !b.closed() {
 		return ErrUnavailable

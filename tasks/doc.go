@@ -5,10 +5,13 @@
 //
 // In the API, each step knows the next and none knows the one before:
 //
-//   - Enqueuer.Enqueue admits points, unless the breaker is open, the replay
-//     buffer is full, or Redis holds as many as it may (backpressure).
+//   - Enqueuer.Enqueue takes the points of a request.
+//   - admission.admit refuses them while Redis has failed, the replay buffer is
+//     full, or Redis holds as many as it may (backpressure). It is told of the
+//     first two by the steps that follow, and asks none of them.
 //   - batcher.submit joins the small requests of a lane to one write: group
 //     commit.
+//   - breaker.do makes each round trip, and reports one that failed.
 //   - publisher.publish writes a payload as an asynq task: a batch task, or if
 //     it is small, a task that waits in one of the lane's aggregation groups,
 //     which groups.next chooses.

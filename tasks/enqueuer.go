@@ -27,12 +27,12 @@ type Batching struct {
 // Enqueuer admits points and puts them into the lanes' queues. Any number of
 // goroutines may use one at the same time.
 type Enqueuer struct {
-	minPoints    int
-	timeout      time.Duration
-	breaker      *breaker
-	backpressure *backpressure
-	batchers     map[string]*batcher // by the lane's name
-	publisher    *publisher
+	minPoints int
+	timeout   time.Duration
+	admission *admission
+	batchers  map[string]*batcher // by the lane's name
+	breaker   *breaker
+	publisher *publisher
 }
 
 // EnqueuerOptions says how an enqueuer works. All of them are required.
@@ -47,15 +47,15 @@ type EnqueuerOptions struct {
 }
 
 // NewEnqueuer returns an enqueuer. Run, and the monitor's, must run while it is
-// used. Points that Redis
-// acknowledged and may forget are written with writer.
+// used. Points that Redis acknowledged and may forget are written with writer.
 func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor, writer *store.Writer, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
 	inspector := NewInspector(connections, lanes)
-	replay := &replayBuffer{client: connections.Enqueue, writer: writer, logger: logger}
+	admission := &admission{backpressure: newBackpressure(lanes, options.MaxWaitingPoints, inspector.waitingPoints, logger)}
+	monitor.observe(admission.backpressure.refresh)
+	replay := &replayBuffer{client: connections.Enqueue, writer: writer, reportFull: admission.copiesFull.Store, logger: logger}
 	publisher := newPublisher(asynq.NewClientFromRedisClient(connections.Enqueue), lanes, options.Batching, replay)
 	replay.publish = publisher.republish
-	breaker := newBreaker(connections.Enqueue, options.Timeout, logger)
-	backpressure := newBackpressure(lanes, options.MaxWaitingPoints, inspector.waitingPoints, logger)
+	breaker := newBreaker(connections.Enqueue, options.Timeout, admission.redisFailed.Store, logger)
 	batchers := make(map[string]*batcher)
 	for _, l := range lanes {
 		batchers[l.Name] = newBatcher(options.Batching, options.Timeout,
@@ -63,10 +63,9 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor,
 				return breaker.do(func() error { return publisher.publish(ctx, l, payload, points) })
 			})
 	}
-	monitor.observe(backpressure.refresh)
 	return &Enqueuer{
 		minPoints: options.Batching.MinPoints, timeout: options.Timeout,
-		breaker: breaker, backpressure: backpressure, batchers: batchers, publisher: publisher,
+		admission: admission, batchers: batchers, breaker: breaker, publisher: publisher,
 	}
 }
 
@@ -86,24 +85,21 @@ func (e *Enqueuer) Flush(ctx context.Context) { e.publisher.replay.flush(ctx) }
 
 // Available reports whether the next points will be sent to Redis, as far as
 // its failures decide.
-func (e *Enqueuer) Available() bool { return e.breaker.closed() }
+func (e *Enqueuer) Available() bool { return !e.admission.redisFailed.Load() }
 
 // Admits reports whether Redis has room for a lane's next points.
-func (e *Enqueuer) Admits(l *lane.Lane) bool {
-	return e.publisher.replay.admits() && e.backpressure.below(l.Priority)
-}
+func (e *Enqueuer) Admits(l *lane.Lane) bool { return e.admission.hasRoom(l) }
 
 // Enqueue returns nil when Redis has acknowledged the write of all points. It
 // returns ErrUnavailable at once when Redis failed a moment ago or is full, and
 // otherwise the error of the write when Redis did not acknowledge it within the
-// timeout; each batch of a large request has it for itself. Some or all points may be queued after an error; writing them again
-// is harmless. The end of ctx does not end a write: the points are queued even
-// when the client has gone.
+// timeout; each batch of a large request has it for itself. Some or all points
+// may be queued after an error; writing them again is harmless. The end of ctx
+// does not end a write: the points are queued even when the client has gone.
 func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
-	if !e.breaker.closed() || !e.publisher.replay.admits() || !e.backpressure.admit(points.Lane) {
+	if !e.admission.admit(points) {
 		return ErrUnavailable
 	}
-	e.backpressure.recordEnqueued(points.Len())
 	if points.Len() < e.minPoints {
 		return e.batchers[points.Lane.Name].submit(Encode(nil, points), points.Len())
 	}
@@ -126,7 +122,7 @@ const forceTimeout = time.Second
 // ErrUnavailable when Redis is full, and otherwise the error of the write, after
 // which some of the points may be queued.
 func (e *Enqueuer) EnqueueBypassingBreaker(ctx context.Context, points *lane.Points) error {
-	if !e.publisher.replay.admits() || !e.backpressure.admit(points.Lane) {
+	if !e.admission.admitToFailed(points) {
 		return ErrUnavailable
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forceTimeout)

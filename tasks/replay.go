@@ -26,8 +26,9 @@ type replayBuffer struct {
 	writer  *store.Writer
 	logger  *slog.Logger
 
+	reportFull func(bool) // told whether there is room for more entries
+
 	safe atomic.Bool // Redis cannot forget what it acknowledges
-	full atomic.Bool
 
 	mu      sync.Mutex
 	entries []*entry // about the oldest first
@@ -91,9 +92,6 @@ const (
 	flushInterval = 250 * time.Millisecond
 )
 
-// admits reports whether there is room for copies of what is sent to Redis next.
-func (r *replayBuffer) admits() bool { return !r.full.Load() }
-
 // add keeps a payload that Redis has acknowledged, if Redis may forget it. The
 // payload must not change any more.
 func (r *replayBuffer) add(l *lane.Lane, payload []byte, points int) {
@@ -109,7 +107,7 @@ func (r *replayBuffer) add(l *lane.Lane, payload []byte, points int) {
 // resize counts bytes that are added or dropped. The lock must be held.
 func (r *replayBuffer) resize(bytes int) {
 	r.bytes += bytes
-	r.full.Store(r.bytes > replayBytes)
+	r.reportFull(r.bytes > replayBytes)
 }
 
 // run looks after the entries until ctx ends.
