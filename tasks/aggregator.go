@@ -39,8 +39,8 @@ func (a *aggregator) Aggregate(_ string, tasks []*asynq.Task) *asynq.Task {
 	for _, task := range tasks {
 		count, err := Count(task.Payload())
 		if err != nil {
-			// The handler dead-letters it. In a task of its own it takes no
-			// good points with it.
+			// The handler dead-letters it, or leaves it for a newer worker. In
+			// a task of its own it takes no good points with it.
 			a.enqueue(name, task.Payload(), &payload)
 			continue
 		}

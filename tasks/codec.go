@@ -34,6 +34,10 @@ import (
 // little-endian. A point with four values takes 54 bytes.
 const blockVersion = 1
 
+// lastVersion is the last byte that a later version of tracklane may begin a
+// block with. Every byte of readable text is above it.
+const lastVersion = 31
+
 // pointSize is what a point takes at the least.
 const pointSize = 1 + 1 + 8 + 8
 
@@ -136,8 +140,9 @@ func Count(payload []byte) (int, error) {
 }
 
 // Decode reads a payload of the lane's points. The error says what is wrong
-// with a payload that Encode did not write; Decode never panics and takes no
-// more memory than some ten times the payload's size.
+// with a payload that Encode did not write, and is errNewerVersion for one that a
+// later version may have written; Decode never panics and takes no more memory
+// than some ten times the payload's size.
 func Decode(l *lane.Lane, payload []byte) (*lane.Points, error) {
 	total, err := Count(payload)
 	if err != nil {
@@ -202,6 +207,7 @@ var (
 	errTruncated    = errors.New("it ends too early")
 	errTooLong      = errors.New("a block is longer than its points")
 	errVersion      = errors.New("a block has an unknown version")
+	errNewerVersion = errors.New("a newer version of tracklane wrote a block")
 	errNumber       = errors.New("a number is malformed")
 	errCount        = errors.New("a block cannot hold as many points as it says")
 	errUnknownValue = errors.New("a point has a value that the lane does not know")
@@ -235,7 +241,11 @@ func (r *reader) take(n uint64) []byte {
 // nextBlock returns what follows a block's count, and the count.
 func (r *reader) nextBlock() (block reader, count int, err error) {
 	version := r.take(1)
-	if r.err == nil && version[0] != blockVersion {
+	switch {
+	case r.err != nil || version[0] == blockVersion:
+	case version[0] > blockVersion && version[0] <= lastVersion:
+		r.fail(errNewerVersion)
+	default:
 		r.fail(errVersion)
 	}
 	block.rest = r.take(r.uvarint())

@@ -37,6 +37,7 @@
 //     drops second copies. Whoever is in doubt writes again.
 //   - A task is done once each of its points is in its table or in
 //     rejected_points. Retries are unlimited, and asynq archives no task.
+//   - A payload of a newer version stays in its queue for a newer worker.
 //   - The names of the groups never change, so that a group that a crash left
 //     behind is found again.
 //

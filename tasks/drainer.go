@@ -91,15 +91,37 @@ func (d *drainer) drain(ctx context.Context) error {
 
 // drainLane writes and deletes some of a lane's tasks, oldest first.
 func (d *drainer) drainLane(ctx context.Context, l *lane.Lane) (drained int, err error) {
-	for _, list := range []func(string, ...asynq.ListOption) ([]*asynq.TaskInfo, error){
+	for _, list := range []listFunc{
 		d.inspector.inspector.ListPendingTasks, d.inspector.inspector.ListRetryTasks, d.listAggregating,
 	} {
-		page, err := list(l.Name, asynq.PageSize(drainPageSize))
+		n, err := d.drainList(ctx, l, list)
+		drained += n
+		if err != nil {
+			return drained, err
+		}
+	}
+	return drained, nil
+}
+
+// listFunc lists tasks of a queue, as the methods of asynq's inspector do.
+type listFunc func(queue string, options ...asynq.ListOption) ([]*asynq.TaskInfo, error)
+
+// drainList writes and deletes the tasks of one page: the first with a task that
+// this version can read.
+func (d *drainer) drainList(ctx context.Context, l *lane.Lane, list listFunc) (drained int, err error) {
+	for number := 1; drained == 0; number++ {
+		page, err := list(l.Name, asynq.PageSize(drainPageSize), asynq.Page(number))
 		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
-			return drained, fmt.Errorf("list the tasks of the queue %s: %w", l.Name, err)
+			return 0, fmt.Errorf("list the tasks of the queue %s: %w", l.Name, err)
+		}
+		if len(page) == 0 {
+			return 0, nil
 		}
 		for _, task := range page {
-			if err := d.handler.write(ctx, l, task.ID, task.Payload); err != nil {
+			switch err := d.handler.write(ctx, l, task.ID, task.Payload); {
+			case errors.Is(err, errNewerVersion):
+				continue
+			case err != nil:
 				return drained, err
 			}
 			if err := d.inspector.inspector.DeleteTask(l.Name, task.ID); err != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -23,6 +24,7 @@ type taskHandler struct {
 	writer   *store.Writer
 	stopping <-chan struct{} // closed when the worker is to stop
 	logger   *slog.Logger
+	newer    onceATask
 }
 
 // errStopping hands a task back that was not written before the worker had to
@@ -55,11 +57,18 @@ func (h *taskHandler) ProcessTask(ctx context.Context, task *asynq.Task) error {
 }
 
 // write writes the points of a task, or dead-letters the payload if it cannot be
-// decoded. It returns an error when neither was committed.
+// decoded. It returns an error when neither was committed, and errNewerVersion,
+// which it logs once a task, when only a newer worker can read the payload.
 func (h *taskHandler) write(ctx context.Context, l *lane.Lane, taskID string, payload []byte) error {
 	start := time.Now()
 	logger := h.logger.With("lane", l.Name, "task_id", taskID)
 	points, err := Decode(l, payload)
+	if errors.Is(err, errNewerVersion) {
+		if h.newer.first(taskID) {
+			logger.Warn(newerVersionMessage, "bytes", len(payload), "error", err)
+		}
+		return err
+	}
 	if err != nil {
 		logger.Error("a payload cannot be decoded; it is dead-lettered in rejected_points", "bytes", len(payload), "error", err)
 		return h.writeWithRetry(ctx, logger, 0, func(ctx context.Context) error {
@@ -115,6 +124,33 @@ func (h *taskHandler) retry(ctx context.Context, write func(context.Context) err
 			return fmt.Errorf("%w: %w", errStopping, err)
 		}
 	}
+}
+
+// newerVersionMessage is logged during an upgrade, or after one that was undone.
+const newerVersionMessage = "a newer version of tracklane queued a task; it waits for a worker of that version"
+
+// onceATask remembers for which tasks something was done. The zero value is ready
+// to use, by any number of goroutines.
+type onceATask struct {
+	mu   sync.Mutex
+	done map[string]bool // by the task's id
+}
+
+// maxOnceATask bounds the memory of a onceATask, which then forgets all.
+const maxOnceATask = 100_000
+
+// first reports whether it is called for the first time with a task.
+func (o *onceATask) first(taskID string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.done[taskID] {
+		return false
+	}
+	if o.done == nil || len(o.done) == maxOnceATask {
+		o.done = make(map[string]bool)
+	}
+	o.done[taskID] = true
+	return true
 }
 
 // maxLoggedRequests bounds a log line.
