@@ -8,9 +8,9 @@ import (
 // backlog is how a long queue changes what comes before and after it, in
 // points a second.
 type backlog struct {
-	takenFirst, takenLast float64 // into an empty queue, and into the full one
-	drained               float64 // with nearly all of it still waiting
-	api, worker           int64   // peaks of the resident memory, bytes
+	acceptedFirst, acceptedLast float64 // into an empty queue, and into the full one
+	drained                     float64 // with nearly all of it still waiting
+	api, worker                 int64   // peaks of the resident memory, bytes
 }
 
 // measureBacklog lets points wait and then writes some of them, as many as the
@@ -28,9 +28,9 @@ func measureBacklog(ctx context.Context, s *system, points, waiting int) (b back
 			if err != nil {
 				return err
 			}
-			b.takenLast = report.PointsPerSecond()
+			b.acceptedLast = report.PointsPerSecond()
 			if queued == 0 {
-				b.takenFirst = b.takenLast
+				b.acceptedFirst = b.acceptedLast
 			}
 		}
 		b.api = processMemory(p.PID(), "status", "VmHWM:")

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/tools/harness"
 )
 
 func TestRate(t *testing.T) {
@@ -84,10 +86,10 @@ func TestMakeRows_AreUniqueAndAsManyAsAsked(t *testing.T) {
 func madeUp() report {
 	r := report{
 		options: options{points: 1_000_000, repeats: 2, backlog: 5_000_000},
-		machine: []string{"2 cores"},
+		machine: harness.Machine{Cores: 2, MemoryBytes: 24 << 30, PostgreSQL: "15.18", Redis: "redis-server 7.0.15"},
 		writer:  []writerAlone{{400, 500}, {400, 500}},
 		memory:  memory{uploads: 50, many: 130, one: 401, api: 100 << 20, serve: 200 << 20},
-		backlog: backlog{takenFirst: 30, takenLast: 20, drained: 200, api: 1 << 20, worker: 2 << 20},
+		backlog: backlog{acceptedFirst: 30, acceptedLast: 20, drained: 200, api: 1 << 20, worker: 2 << 20},
 	}
 	for range r.repeats {
 		for _, w := range workloads() {
@@ -112,7 +114,8 @@ func TestReport_Markdown(t *testing.T) {
 	text := madeUp().markdown()
 	for _, line := range []string{
 		"    go run ./tools/bench --points 1000000 --repeats 2 --backlog 5000000",
-		"- 2 cores",
+		"- 2 cores (unknown), 24.0 GiB of memory, ",
+		"- PostgreSQL 15.18 without TimescaleDB, durable (fsync and synchronous_commit on)",
 		"| 1 (`/live`) | 500 | 1000 | 50 % | – | 400 | 125 % | – | – | ≥ 1.2: not measured |",
 		"| 1000 (`/upload`) | 500 | 1000 | 50 % | ≥ 75 %: **missed** | 400 | 125 % | – | – | ≥ 2.8: not measured |",
 		"| tracklane | 1 | 3.0 | 2.0 | 1.0 | 0.0 | 6.0 | 90 | 30 | 0 | 0 |",
@@ -142,7 +145,8 @@ func TestProcessCPUTimeAndMemory_OfARealProcess(t *testing.T) {
 		assert.Zero(t, processCPUTime(pid, true), "it has ended")
 		assert.Zero(t, processMemory(pid, "status", "VmRSS:"))
 	}()
-	assert.Eventually(t, func() bool { return processCPUTime(pid, false) >= 100*time.Millisecond }, 20*time.Second, 10*time.Millisecond)
+	assert.Eventually(t, func() bool { return processCPUTime(pid, false) >= 100*time.Millisecond },
+		20*time.Second, 10*time.Millisecond)
 	assert.Greater(t, processMemory(pid, "status", "VmRSS:"), int64(100<<10))
 	assert.GreaterOrEqual(t, processMemory(pid, "status", "VmHWM:"), processMemory(pid, "status", "VmRSS:"))
 	assert.Positive(t, processMemory(os.Getpid(), "smaps_rollup", "Pss:"))

@@ -23,11 +23,11 @@ type latencyCase struct {
 	visible time.Duration
 }
 
-func (a latencyCase) String() string {
-	if a.rate == 0 {
-		return fmt.Sprintf("at saturation, %d connections", a.connections)
+func (c latencyCase) String() string {
+	if c.rate == 0 {
+		return fmt.Sprintf("at saturation, %d connections", c.connections)
 	}
-	return fmt.Sprintf("%.0f requests/s", a.rate)
+	return fmt.Sprintf("%.0f requests/s", c.rate)
 }
 
 func latencyCases() []latencyCase {
@@ -49,20 +49,20 @@ type latency struct {
 
 const latencyDuration = 20 * time.Second
 
-func measureLatency(ctx context.Context, s *system, a latencyCase) (measured latency, err error) {
+func measureLatency(ctx context.Context, s *system, c latencyCase) (measured latency, err error) {
 	if err := s.reset(ctx); err != nil {
 		return measured, err
 	}
 	err = s.runServer(ctx, "serve", func(ctx context.Context, p *server) error {
 		var probing errgroup.Group
-		if a.visible > 0 {
+		if c.visible > 0 {
 			probing.Go(func() (err error) {
 				measured.visible, err = s.probe(ctx, p, latencyDuration)
 				return err
 			})
 		}
 		report, err := s.send(ctx, p, load.Options{
-			Lane: "live", PointsPerRequest: 1, Duration: latencyDuration, Connections: a.connections, Rate: a.rate,
+			Lane: "live", PointsPerRequest: 1, Duration: latencyDuration, Connections: c.connections, Rate: c.rate,
 		})
 		if probeErr := probing.Wait(); err == nil {
 			err = probeErr
@@ -71,7 +71,7 @@ func measureLatency(ctx context.Context, s *system, a latencyCase) (measured lat
 			return err
 		}
 		measured.p50, measured.p99, measured.perSecond = report.Latency.P50, report.Latency.P99, report.RequestsPerSecond()
-		if a.visible > 0 {
+		if c.visible > 0 {
 			measured.stored, err = p.endToEnd(ctx)
 		}
 		return err

@@ -37,7 +37,8 @@ func main() {
 	flag.IntVar(&o.backlog, "backlog", 0, "measure once more with so many points waiting, such as 5000000")
 	flag.StringVar(&o.write, "write", "", "write the report to this file")
 	flag.Parse()
-	if o.points < batchPoints || o.points%batchPoints != 0 || o.repeats < 1 || o.backlog != 0 && o.backlog < o.points || flag.NArg() > 0 {
+	right := o.points >= batchPoints && o.points%batchPoints == 0 && o.repeats >= 1 && (o.backlog == 0 || o.backlog >= o.points)
+	if !right || flag.NArg() > 0 {
 		fmt.Fprintf(os.Stderr, "bench: --points takes thousands, --repeats at least 1, --backlog at least --points\n")
 		os.Exit(2)
 	}
@@ -55,7 +56,11 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
-	results := report{options: o, machine: s.describeMachine()}
+	machine, err := s.ThisMachine(ctx, s.pool)
+	if err != nil {
+		return err
+	}
+	results := report{options: o, machine: machine}
 	for repeat := range o.repeats {
 		if err := measureRepeat(ctx, s, repeat, &results); err != nil {
 			return err

@@ -27,7 +27,7 @@ func (s *system) probe(ctx context.Context, p *server, duration time.Duration) (
 	ctx, cancel := context.WithTimeout(ctx, duration+probeTimeout)
 	defer cancel()
 	start := time.Now()
-	answered := make(map[string]time.Time) // flights that are not seen yet
+	responded := make(map[string]time.Time) // flights that are not seen yet
 	var took []time.Duration
 	for posted := 0; ; {
 		due := start.Add(time.Duration(posted) * probeInterval)
@@ -37,22 +37,22 @@ func (s *system) probe(ctx context.Context, p *server, duration time.Duration) (
 			if err := p.postPoint(ctx, flight); err != nil {
 				return 0, err
 			}
-			answered[flight] = time.Now()
+			responded[flight] = time.Now()
 			posted++
-		case ending && len(answered) == 0:
+		case ending && len(responded) == 0:
 			slices.Sort(took)
 			return took[(len(took)*99+99)/100-1], nil
 		}
-		seen, err := s.seen(ctx, slices.Collect(maps.Keys(answered)))
+		seen, err := s.seen(ctx, slices.Collect(maps.Keys(responded)))
 		if err != nil {
 			return 0, err
 		}
 		for _, flight := range seen {
-			took = append(took, time.Since(answered[flight]))
-			delete(answered, flight)
+			took = append(took, time.Since(responded[flight]))
+			delete(responded, flight)
 		}
 		if !clock.Sleep(ctx, probeLook) {
-			return 0, fmt.Errorf("%d probes were not seen: %w", len(answered), context.Cause(ctx))
+			return 0, fmt.Errorf("%d probes were not seen: %w", len(responded), context.Cause(ctx))
 		}
 	}
 }

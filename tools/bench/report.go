@@ -6,12 +6,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"tracklane/tools/harness"
 )
 
 // report is what one run measured.
 type report struct {
 	options
-	machine    []string
+	machine    harness.Machine
 	throughput []throughput  // one for each workload and repeat
 	writer     []writerAlone // one for each repeat
 	latency    [][]latency   // one for each repeat, by case
@@ -36,9 +38,7 @@ func (r report) markdown() string {
 	}
 	d.line("Measured on %s by\n\n    %s\n", time.Now().UTC().Format(time.DateOnly), command)
 	d.line("on one machine with generator, API, Redis, workers and PostgreSQL all on it:\n")
-	for _, fact := range r.machine {
-		d.line("- %s", fact)
-	}
+	r.writeMachine(&d)
 	d.line("\nThe values are medians of %d repeats of %d points; each repeat lets all competitors run one after", r.repeats, r.points)
 	d.line("another, and a ratio is the median of the ratios within each repeat. tracklane runs with its defaults.")
 	r.writeThroughput(&d)
@@ -51,11 +51,23 @@ func (r report) markdown() string {
 	return d.String()
 }
 
+func (r report) writeMachine(d *document) {
+	m := r.machine
+	d.line("- %d cores (%s), %s, %s", m.Cores, cmp.Or(m.Processor, "unknown"), m.Memory(), m.Platform)
+	d.line("- %s, durable (fsync and synchronous_commit on)", m.Database())
+	d.line("- %s, append-only file, synced before a write is acknowledged", m.Redis)
+	d.line("- %s", m.Go)
+	if r.telegraf {
+		d.line("- Telegraf %s", telegrafVersion)
+	}
+}
+
 func (r report) writeThroughput(d *document) {
 	d.line("\n## Points a second that reach the table\n")
 	d.line("From the first request to the commit of the last row, %d connections; then every point is looked for:", saturation)
-	d.line("none is missing, none is there twice. CopyFrom and `INSERT … SELECT FROM unnest … ON CONFLICT DO NOTHING`")
-	d.line("write ready rows into the same keyed table in batches of %d on %d connections, in the order in which", batchPoints, baselineConnections)
+	d.line("none is missing, none is stored twice. CopyFrom and `INSERT … SELECT FROM unnest … ON CONFLICT DO NOTHING`")
+	d.line("write ready rows into the same keyed table in batches of %d on %d connections, in the order in which",
+		batchPoints, baselineConnections)
 	d.line("the requests bring them. Telegraf writes into a table without a key, from memory.\n")
 	d.line("| points a request | tracklane | CopyFrom | of it | goal | unnest | of it | Telegraf | × Telegraf | goal |")
 	d.line("| ---: | ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |")
@@ -71,7 +83,8 @@ func (r report) writeThroughput(d *document) {
 		if r.telegraf {
 			ratio := medianOf(runs, func(t throughput) float64 { return own(t) / t.telegraf.pointsPerSecond })
 			telegraf = fmt.Sprintf("%.0f", medianOf(runs, func(t throughput) float64 { return t.telegraf.pointsPerSecond }))
-			times, timesGoal = fmt.Sprintf("%.2f", ratio), fmt.Sprintf("≥ %.1f: %s", w.telegraf, atLeast(ratio, w.telegraf))
+			times = fmt.Sprintf("%.2f", ratio)
+			timesGoal = fmt.Sprintf("≥ %.1f: %s", w.telegraf, atLeast(ratio, w.telegraf))
 		}
 		d.line("| %d (`/%s`) | %.0f | %.0f | %.0f %% | %s | %.0f | %.0f %% | %s | %s | %s |", w.points, w.lane,
 			medianOf(runs, own), medianOf(runs, func(t throughput) float64 { return t.copyFrom }), ofCopyFrom*100, share,
@@ -81,15 +94,16 @@ func (r report) writeThroughput(d *document) {
 }
 
 func (r report) writeUsage(d *document) {
-	d.line("\n## What these runs take\n")
-	d.line("Seconds of CPU time a million points, and megabytes of memory: the server's peak, and what Redis,")
-	d.line("PostgreSQL (shared memory counted once) and the generator have when the last request is answered.\n")
+	d.line("\n## CPU time and memory of these runs\n")
+	d.line("Seconds of CPU time for a million points, and megabytes of memory: the server's peak, and what Redis,")
+	d.line("PostgreSQL (shared memory counted once) and the generator have when the last response has come.\n")
 	d.line("| | points a request | server | Redis | PostgreSQL | generator | all | server MB | Redis MB | PostgreSQL MB | generator MB |")
 	d.line("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	write := func(name string, w workload, of func(throughput) endToEnd) {
 		runs := r.of(w)
 		seconds := func(part func(parts[time.Duration]) time.Duration) float64 {
-			return medianOf(runs, func(t throughput) float64 { return part(of(t).processor).Seconds() }) * 1e6 / float64(r.points)
+			spent := medianOf(runs, func(t throughput) float64 { return part(of(t).processor).Seconds() })
+			return spent * 1e6 / float64(r.points)
 		}
 		megabytes := func(part func(parts[int64]) int64) float64 {
 			return medianOf(runs, func(t throughput) float64 { return float64(part(of(t).memory)) }) / megabyte
@@ -127,24 +141,26 @@ func (r report) writeWriter(d *document) {
 
 func (r report) writeLatency(d *document) {
 	d.line("\n## Latency\n")
-	d.line("One point a request to `/live`, for %s. At a rate, the time counts from when a request was due if no connection was free then (no coordinated omission). A point is", latencyDuration)
-	d.line("visible when a SELECT sees it: a probe posts one every %s and looks every %s. Stored is the", probeInterval, probeLook)
+	d.line("One point a request to `/live`, for %s. At a rate, the time counts from when a request was due if no", latencyDuration)
+	d.line("connection was free then (no coordinated omission). A point is")
+	d.line("visible when a SELECT sees it: a probe posts one every %s and looks every %s. Stored is the",
+		probeInterval, probeLook)
 	d.line("server's own stats, from acceptance to commit.\n")
 	d.line("| load | responses/s | p50 | goal | p99 | goal | visible, p99 | goal | stored, p99 |")
 	d.line("| --- | ---: | ---: | --- | ---: | --- | ---: | --- | ---: |")
-	for i, a := range latencyCases() {
+	for i, c := range latencyCases() {
 		runs := r.latency[i]
 		p50 := medianOf(runs, func(m latency) time.Duration { return m.p50 })
 		p99 := medianOf(runs, func(m latency) time.Duration { return m.p99 })
 		visible, stored := "–", "–"
 		seen := medianOf(runs, func(m latency) time.Duration { return m.visible })
-		if a.visible > 0 {
+		if c.visible > 0 {
 			visible = seen.Round(time.Millisecond).String()
 			stored = medianOf(runs, func(m latency) time.Duration { return m.stored }).Round(time.Millisecond).String()
 		}
-		d.line("| %s | %.0f | %s | %s | %s | %s | %s | %s | %s |", a,
-			medianOf(runs, func(m latency) float64 { return m.perSecond }), p50, within(p50, a.p50), p99, within(p99, a.p99),
-			visible, within(seen, a.visible), stored)
+		d.line("| %s | %.0f | %s | %s | %s | %s | %s | %s | %s |", c,
+			medianOf(runs, func(m latency) float64 { return m.perSecond }), p50, within(p50, c.p50), p99, within(p99, c.p99),
+			visible, within(seen, c.visible), stored)
 	}
 }
 
@@ -152,12 +168,17 @@ func (r report) writeMemory(d *document) {
 	d.line("\n## Memory of waiting points\n")
 	d.line("| | measured | goal |")
 	d.line("| --- | ---: | --- |")
-	d.line("| Redis, a point in uploads of 1,000 | %.1f bytes | %s |", r.memory.uploads, atMost(r.memory.uploads, 64, "bytes"))
-	d.line("| Redis, a point that comes alone, on %d connections | %.1f bytes | %s |", saturation, r.memory.many, atMost(r.memory.many, 400, "bytes"))
-	d.line("| Redis, a point that comes alone, on one connection | %.1f bytes | %s |", r.memory.one, atMost(r.memory.one, 400, "bytes"))
-	d.line("| `tracklane api` that took %d points, all waiting, at its peak | %.0f MB | – |", waitingPoints, float64(r.memory.api)/megabyte)
+	bytes := func(what string, measured, goal float64) {
+		d.line("| Redis, %s | %.1f bytes | %s |", what, measured, atMost(measured, goal, "bytes"))
+	}
+	bytes("a point in uploads of 1,000", r.memory.uploads, 64)
+	bytes(fmt.Sprintf("a point that comes alone, on %d connections", saturation), r.memory.many, 400)
+	bytes("a point that comes alone, on one connection", r.memory.one, 400)
+	d.line("| `tracklane api` that accepted %d points, all waiting, at its peak | %.0f MB | – |",
+		waitingPoints, float64(r.memory.api)/megabyte)
 	serve := float64(r.memory.serve) / megabyte
-	d.line("| `tracklane serve` that starts with %d points waiting, at its peak | %.0f MB | %s |", waitingPoints, serve, atMost(serve, 150, "MB"))
+	d.line("| `tracklane serve` that starts with %d points waiting, at its peak | %.0f MB | %s |",
+		waitingPoints, serve, atMost(serve, 150, "MB"))
 }
 
 func (r report) writeBacklog(d *document) {
@@ -167,9 +188,12 @@ func (r report) writeBacklog(d *document) {
 		return
 	}
 	alone := medianOf(r.writer, func(w writerAlone) float64 { return w.drained })
-	d.line("With %d points waiting, a worker writes its first %d at %.0f points/s, %.2f times what it writes", r.options.backlog, r.points, r.backlog.drained, r.backlog.drained/alone)
-	d.line("when these are all (%.0f). Uploads are taken at %.0f points/s into the empty queue and at %.0f into the", alone, r.backlog.takenFirst, r.backlog.takenLast)
-	d.line("full one. At their peaks, the API has %.0f MB and the worker %.0f MB.", float64(r.backlog.api)/megabyte, float64(r.backlog.worker)/megabyte)
+	d.line("With %d points waiting, a worker writes its first %d at %.0f points/s, %.2f times what it writes",
+		r.options.backlog, r.points, r.backlog.drained, r.backlog.drained/alone)
+	d.line("when these are all (%.0f). Uploads are accepted at %.0f points/s into the empty queue and at %.0f into",
+		alone, r.backlog.acceptedFirst, r.backlog.acceptedLast)
+	d.line("the full one. At their peaks, the API has %.0f MB and the worker %.0f MB.",
+		float64(r.backlog.api)/megabyte, float64(r.backlog.worker)/megabyte)
 }
 
 func (r report) writeRepeats(d *document) {

@@ -8,31 +8,25 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
-	"tracklane/internal/devservers"
 	"tracklane/internal/load"
+	"tracklane/tools/harness"
 )
 
 // system is what is measured: a durable PostgreSQL, a Redis with an
 // append-only file, and tracklane's own processes.
 type system struct {
-	dir      string
-	binary   string
+	*harness.System
 	telegraf string // the binary, or empty
-	postgres *devservers.Postgres
-	redis    *devservers.Redis
 	pool     *pgxpool.Pool
 	queue    *redis.Client
 }
 
 const (
-	closeTimeout  = 30 * time.Second
 	verifyTimeout = time.Minute      // for all rows of a run, which are there
 	drainTimeout  = 10 * time.Minute // for all points of a run to be stored
 
@@ -43,72 +37,46 @@ const (
 )
 
 func startSystem(ctx context.Context, telegraf bool) (s *system, err error) {
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return nil, fmt.Errorf("processor time is read from /proc, which only Linux has: %w", err)
+	}
 	s = &system{}
+	if s.System, err = harness.Open(ctx, harness.Options{Name: "bench"}); err != nil {
+		return nil, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		return s, fmt.Errorf("processor time is read from /proc, which only Linux has: %w", err)
-	}
-	if s.dir, err = os.MkdirTemp("", "bench-"); err != nil {
-		return s, fmt.Errorf("make a directory: %w", err)
-	}
-	if err := os.Chmod(s.dir, 0o755); err != nil { // PostgreSQL may run as another user
-		return s, fmt.Errorf("open the directory: %w", err)
-	}
-	s.binary = filepath.Join(s.dir, "measured")
-	if output, err := exec.CommandContext(ctx, "go", "build", "-o", s.binary, "tracklane/cmd/tracklane").CombinedOutput(); err != nil {
-		return s, fmt.Errorf("build tracklane: %w: %s", err, output)
-	}
 	if telegraf {
 		if err := s.buildTelegraf(ctx); err != nil {
 			return s, err
 		}
 	}
-	if err := s.startPostgres(ctx); err != nil {
+	if err := s.connect(ctx); err != nil {
 		return s, err
 	}
-	if err := s.startRedis(ctx); err != nil {
-		return s, err
-	}
-	migrate := exec.CommandContext(ctx, s.binary, "migrate", "up")
-	migrate.Env = s.environment()
-	if output, err := migrate.CombinedOutput(); err != nil {
-		return s, fmt.Errorf("migrate: %w: %s", err, output)
-	}
-	return s, nil
+	return s, s.Migrate(ctx)
 }
 
-// startPostgres starts a server that remembers when each transaction was
-// committed.
-func (s *system) startPostgres(ctx context.Context) (err error) {
-	s.postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{Dir: filepath.Join(s.dir, "postgresql"), Durable: true})
-	if err != nil {
-		return err
-	}
-	if s.pool, err = pgxpool.New(ctx, s.postgres.DSN()); err != nil {
+// connect opens the benchmark's own connections, and makes PostgreSQL remember
+// when each transaction was committed.
+func (s *system) connect(ctx context.Context) (err error) {
+	if s.pool, err = pgxpool.New(ctx, s.Postgres.DSN()); err != nil {
 		return fmt.Errorf("connect to PostgreSQL: %w", err)
 	}
 	if _, err := s.pool.Exec(ctx, "ALTER SYSTEM SET track_commit_timestamp = on"); err != nil {
 		return fmt.Errorf("set up PostgreSQL: %w", err)
 	}
 	s.pool.Reset() // whose connection would not outlive the restart
-	if err := s.postgres.Stop(ctx); err != nil {
+	if err := s.Postgres.Stop(ctx); err != nil {
 		return err
 	}
-	return s.postgres.Restart(ctx)
-}
-
-func (s *system) startRedis(ctx context.Context) (err error) {
-	if s.redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.dir, "redis")}); err != nil {
+	if err := s.Postgres.Restart(ctx); err != nil {
 		return err
 	}
-	if s.redis.InMemory() {
-		return errors.New("there is no redis-server or valkey-server on PATH")
-	}
-	address, err := redis.ParseURL(s.redis.URL())
+	address, err := redis.ParseURL(s.Redis.URL())
 	if err != nil {
 		return fmt.Errorf("connect to Redis: %w", err)
 	}
@@ -119,44 +87,24 @@ func (s *system) startRedis(ctx context.Context) (err error) {
 // close stops the servers and removes their data.
 func (s *system) close() error {
 	var errs []error
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
 	if s.pool != nil {
 		s.pool.Close()
 	}
 	if s.queue != nil {
 		errs = append(errs, s.queue.Close())
 	}
-	if s.redis != nil {
-		errs = append(errs, s.redis.Stop(ctx))
-	}
-	if s.postgres != nil {
-		errs = append(errs, s.postgres.Stop(ctx))
-		errs = append(errs, os.RemoveAll(s.postgres.Dir())) // which may lie elsewhere
-	}
-	if s.dir != "" {
-		errs = append(errs, os.RemoveAll(s.dir))
-	}
-	return errors.Join(errs...)
-}
-
-func (s *system) environment(settings ...string) []string {
-	environment := []string{
-		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.postgres.DSN(), "REDIS_URL=" + s.redis.URL(), "LOG_LEVEL=warn",
-	}
-	return append(environment, settings...)
+	return errors.Join(append(errs, s.Stop(), s.Remove())...)
 }
 
 // runServer runs tracklane in a role, otherwise with its defaults, while do runs.
 // The context of do ends with the process.
 func (s *system) runServer(ctx context.Context, role string, do func(context.Context, *server) error, settings ...string) error {
-	port, err := devservers.FreePort()
+	address, err := harness.FreeAddress()
 	if err != nil {
 		return err
 	}
-	address := "127.0.0.1:" + strconv.Itoa(port)
-	command := exec.Command(s.binary, role)
-	command.Env = s.environment(append(settings, "HTTP_ADDR="+address)...)
+	command := exec.Command(s.Binary, role)
+	command.Env = s.Environment(append(settings, "LOG_LEVEL=warn", "HTTP_ADDR="+address)...)
 	return withServer(ctx, command, "http://"+address, "/readyz", http.StatusOK, do)
 }
 
@@ -203,7 +151,7 @@ func (s *system) send(ctx context.Context, p *server, o load.Options) (load.Repo
 // verify fails unless each acknowledged point of a run is stored, once, and
 // nothing else of it is.
 func (s *system) verify(ctx context.Context, report load.Report) error {
-	found, err := report.Verify(ctx, s.postgres.DSN(), verifyTimeout)
+	found, err := report.Verify(ctx, s.Postgres.DSN(), verifyTimeout)
 	if err == nil && (!found.OK() || found.Stored != report.Points) {
 		err = fmt.Errorf("of %d points, %d are stored, %d missing; %d duplicates, %d unexpected rows: %w",
 			report.Points, found.Stored, found.Missing, found.Duplicates, found.Unexpected, load.ErrPointsWrong)

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"tracklane/internal/devservers"
+	"tracklane/tools/harness"
 )
 
 const (
@@ -30,7 +30,7 @@ const telegrafConfig = `
   metric_buffer_limit = 4000000
 
 [[inputs.http_listener_v2]]
-  service_address = "tcp://127.0.0.1:%d"
+  service_address = "tcp://%s"
   paths = ["/live", "/upload"]
   methods = ["POST"]
   max_body_size = "64MB"
@@ -56,11 +56,11 @@ func (s *system) buildTelegraf(ctx context.Context) error {
 	build := exec.CommandContext(ctx, "go", "install",
 		"-tags", "custom,inputs.http_listener_v2,outputs.postgresql,parsers.json_v2",
 		"github.com/influxdata/telegraf/cmd/telegraf@v"+telegrafVersion)
-	build.Env = append(os.Environ(), "GOBIN="+s.dir)
+	build.Env = append(os.Environ(), "GOBIN="+s.Dir)
 	if output, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build Telegraf: %w: %s", err, output)
 	}
-	s.telegraf = filepath.Join(s.dir, "telegraf")
+	s.telegraf = filepath.Join(s.Dir, "telegraf")
 	return nil
 }
 
@@ -71,16 +71,16 @@ func (s *system) measureTelegraf(ctx context.Context, w workload, points int) (e
 	if err := s.reset(ctx); err != nil {
 		return e, err
 	}
-	port, err := devservers.FreePort()
+	address, err := harness.FreeAddress()
 	if err != nil {
 		return e, err
 	}
-	file := filepath.Join(s.dir, "telegraf.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, telegrafConfig, port, s.postgres.DSN()), 0o644); err != nil {
+	file := filepath.Join(s.Dir, "telegraf.conf")
+	if err := os.WriteFile(file, fmt.Appendf(nil, telegrafConfig, address, s.Postgres.DSN()), 0o644); err != nil {
 		return e, fmt.Errorf("write the configuration: %w", err)
 	}
 	command := exec.Command(s.telegraf, "--config", file, "--quiet")
-	url := fmt.Sprintf("http://127.0.0.1:%d", port)
+	url := "http://" + address
 	err = withServer(ctx, command, url, "/live", http.StatusMethodNotAllowed, func(ctx context.Context, p *server) error {
 		e, _, err = s.measureEndToEnd(ctx, p, w, telegrafTable, points)
 		return err

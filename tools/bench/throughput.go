@@ -38,7 +38,7 @@ type throughput struct {
 	copyFrom, unnest    float64
 }
 
-// endToEnd is how a server did that took requests.
+// endToEnd is how a server did that accepted requests.
 type endToEnd struct {
 	pointsPerSecond float64 // 0 when it was not measured
 	usage
@@ -74,7 +74,9 @@ func measureThroughput(ctx context.Context, s *system, w workload, points int) (
 
 // measureEndToEnd sends points to a process and takes the time from the first
 // request to the last row committed.
-func (s *system) measureEndToEnd(ctx context.Context, p *server, w workload, table string, points int) (e endToEnd, report load.Report, err error) {
+func (s *system) measureEndToEnd(ctx context.Context, p *server, w workload, table string, points int) (
+	e endToEnd, report load.Report, err error,
+) {
 	before, err := s.cpuTime(p)
 	if err != nil {
 		return e, report, err

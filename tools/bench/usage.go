@@ -28,7 +28,7 @@ func (s *system) cpuTime(p *server) (spent parts[time.Duration], err error) {
 		return spent, err
 	}
 	spent.server = processCPUTime(p.PID(), false)
-	spent.redis = processCPUTime(s.redis.PID(), true)
+	spent.redis = processCPUTime(s.Redis.PID(), true)
 	for _, id := range postgresIDs {
 		spent.postgres += processCPUTime(id, true)
 	}
@@ -44,7 +44,7 @@ func (s *system) memoryInUse(p *server) (inUse parts[int64], err error) {
 		return inUse, err
 	}
 	inUse.server = processMemory(p.PID(), "status", "VmHWM:")
-	inUse.redis = processMemory(s.redis.PID(), "status", "VmRSS:")
+	inUse.redis = processMemory(s.Redis.PID(), "status", "VmRSS:")
 	for _, id := range postgresIDs {
 		inUse.postgres += processMemory(id, "smaps_rollup", "Pss:")
 	}
@@ -58,8 +58,8 @@ func (s *system) postgresIDs() ([]int, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list processes: %w", err)
 	}
-	ids := []int{s.postgres.PID()}
-	postmaster := strconv.Itoa(s.postgres.PID())
+	ids := []int{s.Postgres.PID()}
+	postmaster := strconv.Itoa(s.Postgres.PID())
 	for _, entry := range entries {
 		id, err := strconv.Atoi(entry.Name())
 		if err != nil {

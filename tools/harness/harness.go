@@ -1,0 +1,152 @@
+// Package harness starts what the chaos test and the benchmark need: tracklane,
+// built from this module, a durable PostgreSQL, a Redis with an append-only file,
+// and processes that are started again and again.
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"tracklane/internal/devservers"
+)
+
+// ErrNoRedis says that a run cannot be carried out on this machine.
+var ErrNoRedis = errors.New("there is no redis-server or valkey-server on PATH: install one, the embedded one keeps nothing on disk")
+
+// stopTimeout is how long the servers may take to stop.
+const stopTimeout = 30 * time.Second
+
+// System is a directory with the binary of tracklane, and the two servers that
+// tracklane needs, whose data lies in it.
+type System struct {
+	// Dir is the system's own directory, which users of other processes may enter.
+	Dir string
+	// Binary is the program tracklane.
+	Binary string
+
+	Postgres *devservers.Postgres
+	Redis    *devservers.Redis
+
+	redisDirs string
+}
+
+// Options say how a System is opened.
+type Options struct {
+	// Name begins the name of the directory in the system's place for temporary ones.
+	Name string
+	// RedisDirs, unless nil, gets the system's directory and returns the one in
+	// which Redis has its own. It is called before Redis is started.
+	RedisDirs func(dir string) (string, error)
+	// RedisArguments are added to those of redis-server.
+	RedisArguments []string
+}
+
+// Open makes the directory, builds tracklane and starts the servers. The database
+// is empty: see Migrate. With an error, which is ErrNoRedis on a machine without
+// a Redis, nothing runs, and the directory is removed. The caller must Stop the
+// system otherwise.
+func Open(ctx context.Context, options Options) (opened *System, err error) {
+	dir, err := os.MkdirTemp("", options.Name+"-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for the run: %w", err)
+	}
+	s := &System{Dir: dir, Binary: filepath.Join(dir, "system-under-test"), redisDirs: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop(), s.Remove())
+		}
+	}()
+	// PostgreSQL runs as another user when this process is root's.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open the directory to others: %w", err)
+	}
+	if output, err := exec.CommandContext(ctx, "go", "build", "-o", s.Binary, "tracklane/cmd/tracklane").CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build tracklane: %w: %s", err, output)
+	}
+	if options.RedisDirs != nil {
+		if s.redisDirs, err = options.RedisDirs(dir); err != nil {
+			return nil, fmt.Errorf("prepare the directory of Redis: %w", err)
+		}
+	}
+	return s, s.start(ctx, options.RedisArguments)
+}
+
+// start starts the servers.
+func (s *System) start(ctx context.Context, redisArguments []string) (err error) {
+	s.Postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{Dir: filepath.Join(s.Dir, "postgresql"), Durable: true})
+	if err != nil {
+		return err
+	}
+	s.Redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.redisDirs, "redis"), Arguments: redisArguments})
+	if err != nil {
+		return err
+	}
+	if s.Redis.InMemory() {
+		return ErrNoRedis
+	}
+	return nil
+}
+
+// Migrate makes the schema.
+func (s *System) Migrate(ctx context.Context) error {
+	command := exec.CommandContext(ctx, s.Binary, "migrate", "up")
+	command.Env = s.Environment()
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("migrate: %w: %s", err, output)
+	}
+	return nil
+}
+
+// Environment is that of a process of tracklane that uses both servers, with
+// settings, which win.
+func (s *System) Environment(settings ...string) []string {
+	return append([]string{
+		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.Postgres.DSN(), "REDIS_URL=" + s.Redis.URL(),
+	}, settings...)
+}
+
+// Stop stops the servers. The directory stays.
+func (s *System) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var servers sync.WaitGroup
+	var stopped [2]error
+	if s.Redis != nil {
+		servers.Go(func() { stopped[0] = s.Redis.Stop(ctx) })
+	}
+	if s.Postgres != nil {
+		servers.Go(func() { stopped[1] = s.Postgres.Stop(ctx) })
+	}
+	servers.Wait()
+	return errors.Join(stopped[:]...)
+}
+
+// Remove removes the directory and the data of stopped servers.
+func (s *System) Remove() error {
+	var data error
+	if s.Postgres != nil {
+		data = os.RemoveAll(s.Postgres.Dir()) // which may lie elsewhere
+	}
+	if err := errors.Join(data, os.RemoveAll(s.Dir)); err != nil {
+		return fmt.Errorf("remove the run's data: %w", err)
+	}
+	return nil
+}
+
+// FreeAddress returns an address of the loopback interface on which nothing
+// listens now.
+func FreeAddress() (string, error) {
+	port, err := devservers.FreePort()
+	if err != nil {
+		return "", err
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+}
