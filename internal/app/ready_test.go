@@ -1,0 +1,35 @@
+package app
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestCheckReady_AsksTheProcessOfThisMachine(t *testing.T) {
+	t.Parallel()
+	code := http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/readyz" {
+			code = http.StatusNotFound
+		}
+		w.WriteHeader(code)
+	}))
+	defer server.Close()
+	address := strings.TrimPrefix(server.URL, "http://")
+	port := address[strings.LastIndex(address, ":"):]
+	for _, address := range []string{address, port, "0.0.0.0" + port, "[::]" + port, "localhost" + port} {
+		t.Run(address, func(t *testing.T) {
+			code = http.StatusOK
+			assert.NoError(t, CheckReady(t.Context(), address))
+			code = http.StatusServiceUnavailable
+			assert.ErrorContains(t, CheckReady(t.Context(), address), "503")
+		})
+	}
+	server.Close()
+	assert.ErrorContains(t, CheckReady(t.Context(), address), "refused")
+	assert.ErrorContains(t, CheckReady(t.Context(), "8080"), "HTTP_ADDR")
+}

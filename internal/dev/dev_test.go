@@ -1,0 +1,125 @@
+package dev
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/app"
+)
+
+func TestMain(m *testing.M) {
+	app.SilenceLibraries()
+	os.Exit(m.Run())
+}
+
+// session is a Run that works.
+type session struct {
+	health, database string // URLs
+	stop          func()
+}
+
+// start runs everything in dir, and returns when the banner is written.
+func start(t *testing.T, dir string, options Options) session {
+	t.Helper()
+	options.Dir = dir
+	ctx, stop := context.WithCancel(t.Context())
+	read, write := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, options, "test", write)
+		_ = write.Close()
+	}()
+	s := session{stop: func() {
+		stop()
+		assert.NoError(t, <-ended)
+	}}
+	address := regexp.MustCompile(`^  (Health|PostgreSQL) +(\S+)$`)
+	for lines := bufio.NewScanner(read); s.database == ""; {
+		if !lines.Scan() {
+			require.NoError(t, <-ended, "it ended before its banner was written")
+		}
+		switch found := address.FindStringSubmatch(lines.Text()); {
+		case found == nil:
+		case found[1] == "Health":
+			s.health = found[2]
+		default:
+			s.database = found[2]
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, read) }()
+	return s
+}
+
+// points is how many points of the live lane are stored.
+func (s session) points(t *testing.T) (count int) {
+	connection, err := pgx.Connect(t.Context(), s.database)
+	require.NoError(t, err)
+	defer connection.Close(context.Background())
+	if connection.QueryRow(t.Context(), `SELECT count(*) FROM live_track_points`).Scan(&count) != nil {
+		return -1 // there is no such table yet
+	}
+	return count
+}
+
+func TestRun_FliesPilotsAndKeepsItsDataUntilAFreshStart(t *testing.T) {
+	t.Setenv("HTTP_ADDR", "127.0.0.1:0")
+	t.Setenv("LOG_LEVEL", "error")
+	for _, name := range []string{"DATABASE_URL", "REDIS_URL", "REDIS_HOST"} {
+		t.Setenv(name, "") // restored later
+		require.NoError(t, os.Unsetenv(name))
+	}
+	parent, err := os.MkdirTemp("", "tracklane-dev") // short: PostgreSQL has a socket in it
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(parent)) })
+	require.NoError(t, os.Chmod(parent, 0o755)) // PostgreSQL may run as another user
+	dir := filepath.Join(parent, "data")
+
+	s := start(t, dir, Options{Pilots: 3})
+	require.Eventually(t, func() bool { return s.points(t) >= 3 }, 30*time.Second, 100*time.Millisecond)
+	requireHealthy(t, s.health)
+	s.stop()
+
+	s = start(t, dir, Options{})
+	stored := s.points(t)
+	assert.GreaterOrEqual(t, stored, 3, "the data is kept")
+	s.stop()
+
+	s = start(t, dir, Options{Fresh: true})
+	require.Eventually(t, func() bool { return s.points(t) == 0 }, 30*time.Second, 100*time.Millisecond)
+	s.stop()
+}
+
+func requireHealthy(t *testing.T, url string) {
+	t.Helper()
+	var health struct {
+		Status  string
+		Reasons []string
+	}
+	require.Eventually(t, func() bool {
+		response, err := http.Get(url)
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		return json.NewDecoder(response.Body).Decode(&health) == nil && health.Status == "healthy"
+	}, 10*time.Second, 100*time.Millisecond, "%+v", &health)
+}
+
+func TestRun_SaysWhatIsWrongWithTheConfiguration(t *testing.T) {
+	t.Setenv("DATABASE_URL", "postgres://127.0.0.1:1/none")
+	t.Setenv("REDIS_URL", "redis://127.0.0.1:1")
+	t.Setenv("HTTP_ADDR", "nowhere")
+	assert.ErrorContains(t, Run(t.Context(), Options{Dir: t.TempDir()}, "test", io.Discard), "HTTP_ADDR")
+}
