@@ -29,9 +29,9 @@ const browserTimeout = 90 * time.Second
 type browser struct {
 	context.Context
 
-	mu      sync.Mutex
-	answers []string // the addresses that answered
-	errors  []string // what the browser logged as errors
+	mu         sync.Mutex
+	responding []string // the addresses that responded
+	errors     []string // what the browser logged as errors
 }
 
 // openBrowser starts Chromium and ends it with t.
@@ -53,7 +53,7 @@ func (b *browser) listen(event any) {
 	defer b.mu.Unlock()
 	switch e := event.(type) {
 	case *network.EventResponseReceived:
-		b.answers = append(b.answers, e.Response.URL)
+		b.responding = append(b.responding, e.Response.URL)
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError {
 			b.errors = append(b.errors, e.Entry.Text+" "+e.Entry.URL)
@@ -132,8 +132,8 @@ func TestUI_ShowsWaitingTasksInTheBrowser(t *testing.T) {
 
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	require.NotEmpty(t, b.answers)
-	for _, address := range b.answers {
+	require.NotEmpty(t, b.responding)
+	for _, address := range b.responding {
 		assert.True(t, strings.HasPrefix(address, i.url) || strings.HasPrefix(address, "data:"), address)
 	}
 	for _, message := range b.errors {

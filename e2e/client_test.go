@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// answer is what a request got.
-type answer struct {
+// response is what a request got.
+type response struct {
 	code   int
 	header http.Header
 	text   string
@@ -33,7 +33,7 @@ type answer struct {
 	Title string `json:"title"`
 }
 
-func post(t *testing.T, url, contentType, body string, header ...string) answer {
+func post(t *testing.T, url, contentType, body string, header ...string) response {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodPost, url, strings.NewReader(body))
 	require.NoError(t, err)
@@ -43,20 +43,20 @@ func post(t *testing.T, url, contentType, body string, header ...string) answer 
 	for i := 0; i < len(header); i += 2 {
 		request.Header.Set(header[i], header[i+1])
 	}
-	begun := time.Now()
-	response, err := http.DefaultClient.Do(request)
+	start := time.Now()
+	got, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
+	defer got.Body.Close()
+	text, err := io.ReadAll(got.Body)
 	require.NoError(t, err)
-	a := answer{code: response.StatusCode, header: response.Header, text: string(text), took: time.Since(begun)}
-	if strings.Contains(response.Header.Get("Content-Type"), "json") {
-		require.NoError(t, json.Unmarshal(text, &a), "%s", text)
+	r := response{code: got.StatusCode, header: got.Header, text: string(text), took: time.Since(start)}
+	if strings.Contains(got.Header.Get("Content-Type"), "json") {
+		require.NoError(t, json.Unmarshal(text, &r), "%s", text)
 	}
-	return a
+	return r
 }
 
-func postJSON(t *testing.T, url, body string) answer {
+func postJSON(t *testing.T, url, body string) response {
 	t.Helper()
 	return post(t, url, "application/json", body)
 }

@@ -18,8 +18,8 @@ import (
 )
 
 // postEverywhere posts three points to each lane, which no other call with
-// another n does, and returns the answers. It asks for JSON.
-func postEverywhere(t *testing.T, s *server, n int) []answer {
+// another n does, and returns the responses. It asks for JSON.
+func postEverywhere(t *testing.T, s *server, n int) []response {
 	t.Helper()
 	id := fmt.Sprint("flight ", n)
 	var tracks, lines []string
@@ -28,7 +28,7 @@ func postEverywhere(t *testing.T, s *server, n int) []answer {
 		tracks = append(tracks, `{"date_time":"`+at.Format(time.RFC3339)+`","lat":1,"lon":2,"gps_alt":3}`)
 		lines = append(lines, fmt.Sprintf("%d,%d,46.5,7.25,1,2,3", at.Unix(), at.Unix()))
 	}
-	return []answer{
+	return []response{
 		postJSON(t, s.url+"/live", flight(id, 3)),
 		postJSON(t, s.url+"/upload", flight(id, 3)),
 		postJSON(t, s.url+"/scoring", `{"tracks":[`+strings.Join(tracks, ",")+`]}`),
@@ -97,7 +97,7 @@ func TestOutage_PointsBypassRedisWhileItIsDown(t *testing.T) {
 				require.Equal(t, 202, a.code, a.text)
 			}
 			require.NoError(t, o.begin(t.Context(), server, client))
-			begun := time.Now()
+			start := time.Now()
 			for i := range 5 {
 				for _, a := range postEverywhere(t, s, 1+i) {
 					require.Equal(t, 201, a.code, a.text)
@@ -108,7 +108,7 @@ func TestOutage_PointsBypassRedisWhileItIsDown(t *testing.T) {
 				}
 			}
 			// 20 requests: one or two found out, the others did not wait.
-			assert.Less(t, time.Since(begun), 2500*time.Millisecond)
+			assert.Less(t, time.Since(start), 2500*time.Millisecond)
 			large := postJSON(t, s.url+"/live", flight("large", 1500))
 			require.Equal(t, 201, large.code, large.text)
 			assert.Less(t, large.took, time.Second)

@@ -17,11 +17,11 @@ import (
 // post sends a point of a flight to the live lane, and requires a 202.
 func (in *installation) post(t *testing.T, flight string) {
 	t.Helper()
-	answer, err := http.Post(in.api+"/live", "application/json", strings.NewReader(
+	response, err := http.Post(in.api+"/live", "application/json", strings.NewReader(
 		`{"flight_id":"`+flight+`","track_points":[{"datetime":"2026-07-14T10:00:00Z","lat":46,"lon":7}]}`))
 	require.NoError(t, err)
-	require.NoError(t, answer.Body.Close())
-	require.Equal(t, http.StatusAccepted, answer.StatusCode)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusAccepted, response.StatusCode)
 }
 
 // requireStored waits until the flight has one row.
@@ -107,9 +107,9 @@ func TestRecovery_StoppingWorkerHandsItsTasksToTheOthers(t *testing.T) {
 	in.post(t, "handed over")
 	require.Eventually(t, func() bool { return in.live(t).Active == 1 }, 20*time.Second, 50*time.Millisecond)
 	require.NoError(t, first.Signal(syscall.SIGTERM))
-	begun := time.Now()
+	start := time.Now()
 	require.NoError(t, first.Wait(), "a worker that was told to stop ends with status 0")
-	assert.Less(t, time.Since(begun), 10*time.Second)
+	assert.Less(t, time.Since(start), 10*time.Second)
 	info := in.live(t)
 	assert.Zero(t, info.Active, "the task is still in the hands of the worker that stopped")
 

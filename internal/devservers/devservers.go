@@ -18,7 +18,7 @@ import (
 
 const (
 	// startTimeout is the longest that a server may take from its start until it
-	// answers.
+	// responds.
 	startTimeout = 30 * time.Second
 	// stopTimeout is the longest that a server may take to stop by itself.
 	stopTimeout = 10 * time.Second

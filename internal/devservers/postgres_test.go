@@ -62,18 +62,18 @@ func TestPostgres_RespondsToNobodyWhilePaused(t *testing.T) {
 	defer connection.Close(context.Background())
 
 	require.NoError(t, server.Pause())
-	answered := make(chan error, 1)
+	done := make(chan error, 1)
 	go func() {
 		_, err := connection.Exec(context.Background(), "SELECT 1")
-		answered <- err
+		done <- err
 	}()
 	select {
-	case err := <-answered:
+	case err := <-done:
 		t.Fatalf("the paused server responded on an open connection: %v", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	require.NoError(t, server.Resume())
-	require.NoError(t, <-answered)
+	require.NoError(t, <-done)
 
 	require.NoError(t, server.Pause())
 	require.NoError(t, server.Stop(t.Context()), "stopping a paused server")

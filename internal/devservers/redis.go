@@ -59,9 +59,9 @@ type redisServer interface {
 
 // StartRedis starts the redis-server or valkey-server on PATH on a free port of
 // the loopback interface, with an append-only file that is synced before a write
-// is acknowledged, and returns when it answers, after 30 s at the latest. Where there is none it
-// starts a server in this process, which keeps its data in memory only. The
-// caller must Stop it. Should the caller die before, so does the server.
+// is acknowledged, and returns when it responds, after 30 s at the latest. Where
+// there is none it starts a server in this process, which keeps its data in memory
+// only. The caller must Stop it. Should the caller die before, so does the server.
 func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	binary, name := findRedis(ctx)
 	if options.Embedded || binary == "" {

@@ -52,7 +52,9 @@ func TestStartRedis_SetsAnInstalledOneUpToLoseNothing(t *testing.T) {
 		"bind": "127.0.0.1", "maxmemory": "67108864",
 		"hash-max-ziplist-value": "512", "zset-max-ziplist-entries": "1024",
 	} {
-		assert.Equal(t, map[string]string{setting: value}, client.ConfigGet(t.Context(), setting).Val())
+		t.Run(setting, func(t *testing.T) {
+			assert.Equal(t, map[string]string{setting: value}, client.ConfigGet(t.Context(), setting).Val())
+		})
 	}
 }
 
