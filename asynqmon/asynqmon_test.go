@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -171,18 +172,20 @@ func TestUI_ShowsATaskOfAGroupAsJSON(t *testing.T) {
 		"flymaster": `{"device_id":4711,"date_time":"2026-07-14T11:00:00Z","lat":46.5,"lon":7.25,
 			"gps_alt":1234,"received_at":"2026-07-14T12:00:00Z"}`,
 	} {
-		l := i.lanes[name]
-		i.enqueue(t, track(l, flightOf(l), 1))
-		waiting := i.list(t, "/asynqmon/api/queues/"+name+"/groups/7/aggregating_tasks")
-		require.Len(t, waiting, 1, name)
-		assert.Equal(t, name+":points", waiting[0].Type)
+		t.Run(name, func(t *testing.T) {
+			l := i.lanes[name]
+			i.enqueue(t, track(l, flightOf(l), 1))
+			waiting := i.list(t, "/asynqmon/api/queues/"+name+"/groups/7/aggregating_tasks")
+			require.Len(t, waiting, 1)
+			assert.Equal(t, name+":points", waiting[0].Type)
 
-		var point map[string]json.RawMessage
-		require.NoError(t, json.Unmarshal([]byte(want), &point))
-		assert.JSONEq(t, `{"lane":"`+name+`","points":1,
+			var point map[string]json.RawMessage
+			require.NoError(t, json.Unmarshal([]byte(want), &point))
+			assert.JSONEq(t, `{"lane":"`+name+`","points":1,
 			"flights":{"count":1,"first":[`+string(point[l.TrackColumns[0].Name])+`]},
 			"first":"2026-07-14T11:00:00Z","last":"2026-07-14T11:00:00Z","received_at":"2026-07-14T12:00:00Z",
 			"first_points":[`+want+`]}`, waiting[0].Payload)
+		})
 	}
 }
 
@@ -197,26 +200,30 @@ func TestUI_ListsAtMostAHundredTasks(t *testing.T) {
 		"": 20, "?size=30": 30, "?size=30&page=4": 11, "?size=100": 100,
 		"?size=101": 100, "?size=1000000&page=2": 1, "?size=0": 100, "?size=-5": 100,
 	} {
-		assert.Len(t, i.list(t, "/asynqmon/api/queues/live/pending_tasks"+query), want, query)
+		t.Run(query, func(t *testing.T) {
+			assert.Len(t, i.list(t, "/asynqmon/api/queues/live/pending_tasks"+query), want)
+		})
 	}
 }
 
 func TestUI_AllowsChangesUnlessReadOnly(t *testing.T) {
 	for _, readOnly := range []bool{false, true} {
-		i := start(t, asynqmon.Options{ReadOnly: readOnly})
-		i.enqueue(t, track(i.lanes["live"], lane.TextField("flight-1"), 600))
-		waiting := i.list(t, "/asynqmon/api/queues/live/pending_tasks")
-		require.Len(t, waiting, 1)
+		t.Run("read-only "+strconv.FormatBool(readOnly), func(t *testing.T) {
+			i := start(t, asynqmon.Options{ReadOnly: readOnly})
+			i.enqueue(t, track(i.lanes["live"], lane.TextField("flight-1"), 600))
+			waiting := i.list(t, "/asynqmon/api/queues/live/pending_tasks")
+			require.Len(t, waiting, 1)
 
-		wantPause := http.StatusNoContent
-		if readOnly {
-			wantPause = http.StatusMethodNotAllowed
-		}
-		response, body := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause")
-		assert.Equal(t, wantPause, response.StatusCode, body)
-		info, err := asynq.NewInspectorFromRedisClient(i.redis).GetQueueInfo("live")
-		require.NoError(t, err)
-		assert.Equal(t, !readOnly, info.Paused)
+			wantPause := http.StatusNoContent
+			if readOnly {
+				wantPause = http.StatusMethodNotAllowed
+			}
+			response, body := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause")
+			assert.Equal(t, wantPause, response.StatusCode, body)
+			info, err := asynq.NewInspectorFromRedisClient(i.redis).GetQueueInfo("live")
+			require.NoError(t, err)
+			assert.Equal(t, !readOnly, info.Paused)
+		})
 	}
 }
 
@@ -227,8 +234,10 @@ func TestUI_RefusesChangesByAnotherSite(t *testing.T) {
 		{"Sec-Fetch-Site", "cross-site"},
 		{"Origin", "https://elsewhere.example"},
 	} {
-		response, _ := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause", header...)
-		assert.Equal(t, http.StatusForbidden, response.StatusCode, header)
+		t.Run(header[0], func(t *testing.T) {
+			response, _ := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause", header...)
+			assert.Equal(t, http.StatusForbidden, response.StatusCode, header)
+		})
 	}
 	response, _ := i.send(t, http.MethodPost, "/asynqmon/api/queues/live:pause", "Sec-Fetch-Site", "same-origin")
 	assert.Equal(t, http.StatusNoContent, response.StatusCode)
@@ -240,22 +249,24 @@ func TestUI_DeepLinksServeThePageWithAssetsThatExist(t *testing.T) {
 		"/asynqmon", "/asynqmon/", "/asynqmon/queues/live", "/asynqmon/queues/live?status=archived",
 		"/asynqmon/queues/live/tasks/d1b2c3", "/asynqmon/servers", "/asynqmon/redis",
 	} {
-		response, page := i.send(t, http.MethodGet, path)
-		assert.Equal(t, http.StatusOK, response.StatusCode, path)
-		assert.Contains(t, response.Header.Get("Content-Type"), "text/html", path)
-		assert.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'self'", path)
+		t.Run(path, func(t *testing.T) {
+			response, page := i.send(t, http.MethodGet, path)
+			assert.Equal(t, http.StatusOK, response.StatusCode)
+			assert.Contains(t, response.Header.Get("Content-Type"), "text/html")
+			assert.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'self'")
 
-		assets := regexp.MustCompile(`(?:src|href)="(/[^"]*)"`).FindAllStringSubmatch(page, -1)
-		require.GreaterOrEqual(t, len(assets), 4, path)
-		for _, asset := range assets {
-			response, body := i.send(t, http.MethodGet, asset[1])
-			assert.Equal(t, http.StatusOK, response.StatusCode, asset[1])
-			// Where there is no such file, the UI responds with the page itself.
-			assert.NotEqual(t, page, body, asset[1])
-			if strings.HasSuffix(asset[1], ".js") {
-				assert.Contains(t, response.Header.Get("Content-Type"), "javascript", asset[1])
+			assets := regexp.MustCompile(`(?:src|href)="(/[^"]*)"`).FindAllStringSubmatch(page, -1)
+			require.GreaterOrEqual(t, len(assets), 4)
+			for _, asset := range assets {
+				response, body := i.send(t, http.MethodGet, asset[1])
+				assert.Equal(t, http.StatusOK, response.StatusCode, asset[1])
+				// Where there is no such file, the UI responds with the page itself.
+				assert.NotEqual(t, page, body, asset[1])
+				if strings.HasSuffix(asset[1], ".js") {
+					assert.Contains(t, response.Header.Get("Content-Type"), "javascript", asset[1])
+				}
 			}
-		}
+		})
 	}
 }
 

@@ -103,8 +103,10 @@ func TestNew_RunsTasks(t *testing.T) {
 	for _, path := range []string{
 		"/archived_tasks/archived:run", "/scheduled_tasks:run_all", "/groups/7/aggregating_tasks:run_all",
 	} {
-		response, body := i.send(t, http.MethodPost, "/asynqmon/api/queues/live"+path)
-		assert.Less(t, response.StatusCode, 300, "%s: %s", path, body)
+		t.Run(path, func(t *testing.T) {
+			response, body := i.send(t, http.MethodPost, "/asynqmon/api/queues/live"+path)
+			assert.Less(t, response.StatusCode, 300, "%s: %s", path, body)
+		})
 	}
 	info, err := asynq.NewInspectorFromRedisClient(i.redis).GetQueueInfo("live")
 	require.NoError(t, err)

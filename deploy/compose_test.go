@@ -86,22 +86,26 @@ func TestCompose_RunsTracklaneInThreeServices(t *testing.T) {
 		"api":     {"api"},
 		"worker":  {"worker"},
 	} {
-		service := project.Services[name]
-		assert.Equal(t, command, service.Command, name)
-		assert.Equal(t, "tracklane", service.Image, name)
-		require.NotNil(t, service.Build, name)
-		assert.FileExists(t, filepath.Join(service.Build.Context, service.Build.Dockerfile), name)
+		t.Run(name, func(t *testing.T) {
+			service := project.Services[name]
+			assert.Equal(t, command, service.Command)
+			assert.Equal(t, "tracklane", service.Image)
+			require.NotNil(t, service.Build)
+			assert.FileExists(t, filepath.Join(service.Build.Context, service.Build.Dockerfile))
+		})
 	}
 }
 
 func TestCompose_KeepsTheLongRunningServicesRunning(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	for _, name := range []string{"timescaledb", "redis", "api", "worker"} {
-		service := project.Services[name]
-		assert.Equal(t, types.RestartPolicyUnlessStopped, service.Restart, name)
-		require.NotNil(t, service.HealthCheck, name)
-		assert.False(t, service.HealthCheck.Disable, name)
-		assert.Contains(t, []string{"CMD", "CMD-SHELL"}, service.HealthCheck.Test[0], name)
+		t.Run(name, func(t *testing.T) {
+			service := project.Services[name]
+			assert.Equal(t, types.RestartPolicyUnlessStopped, service.Restart)
+			require.NotNil(t, service.HealthCheck)
+			assert.False(t, service.HealthCheck.Disable)
+			assert.Contains(t, []string{"CMD", "CMD-SHELL"}, service.HealthCheck.Test[0])
+		})
 	}
 	for _, name := range []string{"api", "worker"} {
 		// The image has no shell that could run CMD-SHELL.
@@ -123,11 +127,13 @@ func TestCompose_KeepsDataInNamedVolumes(t *testing.T) {
 		"timescaledb": "/var/lib/postgresql/data",
 		"redis":       "/data",
 	} {
-		mounts := project.Services[name].Volumes
-		require.Len(t, mounts, 1, name)
-		assert.Equal(t, types.VolumeTypeVolume, mounts[0].Type, name)
-		assert.Equal(t, target, mounts[0].Target, name)
-		assert.Contains(t, project.Volumes, mounts[0].Source, name)
+		t.Run(name, func(t *testing.T) {
+			mounts := project.Services[name].Volumes
+			require.Len(t, mounts, 1)
+			assert.Equal(t, types.VolumeTypeVolume, mounts[0].Type)
+			assert.Equal(t, target, mounts[0].Target)
+			assert.Contains(t, project.Volumes, mounts[0].Source)
+		})
 	}
 }
 
@@ -166,31 +172,35 @@ func TestCompose_SetsVariablesThatTheProgramReads(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"migrate", "api", "worker"} {
-		assert.ElementsMatch(t, expected, slices.Collect(maps.Keys(project.Services[name].Environment)), name)
+		t.Run(name, func(t *testing.T) {
+			assert.ElementsMatch(t, expected, slices.Collect(maps.Keys(project.Services[name].Environment)))
+		})
 	}
 }
 
 func TestCompose_ConnectsTracklaneToItsServices(t *testing.T) {
 	project := load(t, cli.WithEnv(passwords))
 	for _, name := range []string{"migrate", "api", "worker"} {
-		service := project.Services[name]
-		loaded, err := config.Load(environ(service))
-		require.NoError(t, err, name)
+		t.Run(name, func(t *testing.T) {
+			service := project.Services[name]
+			loaded, err := config.Load(environ(service))
+			require.NoError(t, err)
 
-		pool, err := loaded.DatabasePool()
-		require.NoError(t, err, name)
-		database := project.Services["timescaledb"].Environment
-		assert.Equal(t, "timescaledb", pool.ConnConfig.Host, name)
-		assert.Equal(t, *database["POSTGRES_USER"], pool.ConnConfig.User, name)
-		assert.Equal(t, *database["POSTGRES_PASSWORD"], pool.ConnConfig.Password, name)
-		assert.Equal(t, *database["POSTGRES_DB"], pool.ConnConfig.Database, name)
+			pool, err := loaded.DatabasePool()
+			require.NoError(t, err)
+			database := project.Services["timescaledb"].Environment
+			assert.Equal(t, "timescaledb", pool.ConnConfig.Host)
+			assert.Equal(t, *database["POSTGRES_USER"], pool.ConnConfig.User)
+			assert.Equal(t, *database["POSTGRES_PASSWORD"], pool.ConnConfig.Password)
+			assert.Equal(t, *database["POSTGRES_DB"], pool.ConnConfig.Database)
 
-		redis, err := loaded.Redis.Options()
-		require.NoError(t, err, name)
-		assert.Equal(t, []string{"redis:6379"}, redis.Addrs, name)
-		assert.Equal(t, "glide", redis.Password, name)
+			redis, err := loaded.Redis.Options()
+			require.NoError(t, err)
+			assert.Equal(t, []string{"redis:6379"}, redis.Addrs)
+			assert.Equal(t, "glide", redis.Password)
 
-		assert.False(t, loaded.MigrateOnStart, name)
+			assert.False(t, loaded.MigrateOnStart)
+		})
 	}
 }
 
@@ -207,18 +217,22 @@ func TestCompose_WaitsLongerThanTracklaneTakesToStop(t *testing.T) {
 	// Even when the environment asks for more.
 	project := load(t, cli.WithEnv(append([]string{"SHUTDOWN_TIMEOUT=10m"}, passwords...)))
 	for _, name := range []string{"api", "worker"} {
-		service := project.Services[name]
-		loaded, err := config.Load(environ(service))
-		require.NoError(t, err)
-		require.NotNil(t, service.StopGracePeriod, name)
-		assert.Greater(t, time.Duration(*service.StopGracePeriod), loaded.ShutdownTimeout, name)
+		t.Run(name, func(t *testing.T) {
+			service := project.Services[name]
+			loaded, err := config.Load(environ(service))
+			require.NoError(t, err)
+			require.NotNil(t, service.StopGracePeriod)
+			assert.Greater(t, time.Duration(*service.StopGracePeriod), loaded.ShutdownTimeout)
+		})
 	}
 }
 
 func TestCompose_AsksForThePasswords(t *testing.T) {
 	for _, given := range passwords {
-		_, err := tryLoad(t.Context(), cli.WithEnv([]string{given}))
-		assert.ErrorContains(t, err, "set it in .env")
+		t.Run(given, func(t *testing.T) {
+			_, err := tryLoad(t.Context(), cli.WithEnv([]string{given}))
+			assert.ErrorContains(t, err, "set it in .env")
+		})
 	}
 }
 
@@ -242,12 +256,14 @@ func TestExampleFile_ServesCompose(t *testing.T) {
 	spelledOut := load(t, cli.WithEnvFiles(path), cli.WithDotEnv)
 	plain := load(t, cli.WithEnv(passwords))
 	for _, name := range []string{"migrate", "api", "worker"} {
-		require.NotNil(t, spelledOut.Services[name].Environment["WORKER_CONCURRENCY"], "passed on from the file")
-		got, err := config.Load(environ(spelledOut.Services[name]))
-		require.NoError(t, err, name)
-		want, err := config.Load(environ(plain.Services[name]))
-		require.NoError(t, err, name)
-		assert.Equal(t, want, got, name)
+		t.Run(name, func(t *testing.T) {
+			require.NotNil(t, spelledOut.Services[name].Environment["WORKER_CONCURRENCY"], "passed on from the file")
+			got, err := config.Load(environ(spelledOut.Services[name]))
+			require.NoError(t, err)
+			want, err := config.Load(environ(plain.Services[name]))
+			require.NoError(t, err)
+			assert.Equal(t, want, got)
+		})
 	}
 }
 

@@ -25,36 +25,38 @@ func TestAPI_LiveAndUploadResponses(t *testing.T) {
 	points := trackPointsOf
 	large := points(strings.Repeat(" ", 10<<20) + goodPoint)
 	for _, path := range []string{"/live", "/upload"} {
-		url := s.url + path
-		assert.Equal(t, 202, postJSON(t, url, points(goodPoint)).code)
-		assert.Equal(t, 202, post(t, url, "", points(goodPoint)).code, "no content type is JSON")
-		mixed := postJSON(t, url, points(goodPoint+`,{"datetime":"2026-07-14T11:00:00","lat":1,"lon":2},{"lat":"x"}`))
-		assert.Equal(t, 202, mixed.code)
-		assert.Equal(t, "queued", mixed.Status)
-		assert.Equal(t, 1, mixed.Points)
-		assert.Equal(t, 2, mixed.RejectedTotal)
-		assert.Equal(t, "datetime", mixed.Rejected[0].Field)
-		assert.Equal(t, 2, mixed.Rejected[1].Index)
-		for name, c := range map[string]struct {
-			code       int
-			kind, body string
-		}{
-			"no body":           {400, "application/json", ""},
-			"truncated":         {400, "application/json", points(goodPoint)[:60]},
-			"deeply nested":     {400, "application/json", strings.Repeat("[", 100_000)},
-			"no flight":         {400, "application/json", `{"track_points":[` + goodPoint + `]}`},
-			"no points":         {422, "application/json", points("")},
-			"no usable point":   {422, "application/json", points(`{"datetime":"2026-07-14T11:00:00Z","lat":90.0000001,"lon":2}`)},
-			"NUL in the flight": {422, "application/json", strings.Replace(points(goodPoint), `"f"`, `"f\u0000"`, 1)},
-			"invalid UTF-8":     {422, "application/json", strings.Replace(points(goodPoint), `"f"`, "\"f\xff\"", 1)},
-			"a form":            {415, "application/x-www-form-urlencoded", points(goodPoint)},
-			"nonsense type":     {415, "no type", points(goodPoint)},
-		} {
-			a := post(t, url, c.kind, c.body)
-			assert.Equal(t, c.code, a.code, "%s: %s", name, a.text)
-			assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"), name)
-			assert.NotEmpty(t, a.Title, name)
-		}
+		t.Run(path, func(t *testing.T) {
+			url := s.url + path
+			assert.Equal(t, 202, postJSON(t, url, points(goodPoint)).code)
+			assert.Equal(t, 202, post(t, url, "", points(goodPoint)).code, "no content type is JSON")
+			mixed := postJSON(t, url, points(goodPoint+`,{"datetime":"2026-07-14T11:00:00","lat":1,"lon":2},{"lat":"x"}`))
+			assert.Equal(t, 202, mixed.code)
+			assert.Equal(t, "queued", mixed.Status)
+			assert.Equal(t, 1, mixed.Points)
+			assert.Equal(t, 2, mixed.RejectedTotal)
+			assert.Equal(t, "datetime", mixed.Rejected[0].Field)
+			assert.Equal(t, 2, mixed.Rejected[1].Index)
+			for name, c := range map[string]struct {
+				code       int
+				kind, body string
+			}{
+				"no body":           {400, "application/json", ""},
+				"truncated":         {400, "application/json", points(goodPoint)[:60]},
+				"deeply nested":     {400, "application/json", strings.Repeat("[", 100_000)},
+				"no flight":         {400, "application/json", `{"track_points":[` + goodPoint + `]}`},
+				"no points":         {422, "application/json", points("")},
+				"no usable point":   {422, "application/json", points(`{"datetime":"2026-07-14T11:00:00Z","lat":90.0000001,"lon":2}`)},
+				"NUL in the flight": {422, "application/json", strings.Replace(points(goodPoint), `"f"`, `"f\u0000"`, 1)},
+				"invalid UTF-8":     {422, "application/json", strings.Replace(points(goodPoint), `"f"`, "\"f\xff\"", 1)},
+				"a form":            {415, "application/x-www-form-urlencoded", points(goodPoint)},
+				"nonsense type":     {415, "no type", points(goodPoint)},
+			} {
+				a := post(t, url, c.kind, c.body)
+				assert.Equal(t, c.code, a.code, "%s: %s", name, a.text)
+				assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"), name)
+				assert.NotEmpty(t, a.Title, name)
+			}
+		})
 	}
 	assert.Equal(t, 413, postJSON(t, s.url+"/live", large).code, "10 MB")
 	assert.Equal(t, 202, postJSON(t, s.url+"/upload", large).code, "10 MB")
@@ -109,9 +111,11 @@ func TestAPI_FlymasterResponses(t *testing.T) {
 		"JSON":             {415, "application/json", "{}"},
 		"too large":        {413, "", flymasterFile(strings.Repeat("x", 17<<20))},
 	} {
-		a := post(t, url, c.kind, c.body)
-		assert.Equal(t, c.code, a.code, name)
-		assert.Equal(t, map[bool]string{true: "OK\n", false: "NOK\n"}[c.code == 202], a.text, name)
+		t.Run(name, func(t *testing.T) {
+			a := post(t, url, c.kind, c.body)
+			assert.Equal(t, c.code, a.code)
+			assert.Equal(t, map[bool]string{true: "OK\n", false: "NOK\n"}[c.code == 202], a.text)
+		})
 	}
 	named := post(t, url, "", flymasterFile(flymasterLine, "bad line"), "Accept", "application/json")
 	assert.Equal(t, 3, named.Rejected[0].Index, "the index is the line")
@@ -210,9 +214,9 @@ func TestAPI_AcceptsPointsInEachWayForRedisToBeDown(t *testing.T) {
 	t.Cleanup(func() { assert.NoError(t, silent.Close()) })
 
 	cases := map[string]func(t *testing.T) (url string){
-		"refused":                   func(*testing.T) string { return "redis://127.0.0.1:1/0" },
-		"accepts and never answers": func(*testing.T) string { return "redis://" + silent.Addr().String() + "/0" },
-		"unreachable":               func(*testing.T) string { return "redis://no-such-host.invalid:6379/0" },
+		"refused":                    func(*testing.T) string { return "redis://127.0.0.1:1/0" },
+		"accepts and never responds": func(*testing.T) string { return "redis://" + silent.Addr().String() + "/0" },
+		"unreachable":                func(*testing.T) string { return "redis://no-such-host.invalid:6379/0" },
 		"out of memory": func(t *testing.T) string {
 			return servers.Redis(t, "--maxmemory", "1").URL()
 		},

@@ -169,14 +169,16 @@ func TestLive_StoresGoodPointsBesideBadOnes(t *testing.T) {
 	}
 	want := 0
 	for name, c := range bad {
-		a := postJSON(t, s.url+"/live", `{"flight_id":"`+name+`","track_points":[`+good(1)+`,`+c.point+`,`+good(2)+`]}`)
-		require.Equal(t, 202, a.code, "%s: %s", name, a.text)
-		assert.Equal(t, 2, a.Points, name)
-		require.Equal(t, 1, a.RejectedTotal, name)
-		assert.Equal(t, 1, a.Rejected[0].Index, name)
-		assert.Equal(t, c.field, a.Rejected[0].Field, name)
-		assert.NotEmpty(t, a.Rejected[0].Error, name)
-		want += 2
+		t.Run(name, func(t *testing.T) {
+			a := postJSON(t, s.url+"/live", `{"flight_id":"`+name+`","track_points":[`+good(1)+`,`+c.point+`,`+good(2)+`]}`)
+			require.Equal(t, 202, a.code, "%s: %s", name, a.text)
+			assert.Equal(t, 2, a.Points)
+			require.Equal(t, 1, a.RejectedTotal)
+			assert.Equal(t, 1, a.Rejected[0].Index)
+			assert.Equal(t, c.field, a.Rejected[0].Field)
+			assert.NotEmpty(t, a.Rejected[0].Error)
+			want += 2
+		})
 	}
 	for name, body := range map[string]string{
 		"a leap second":       `{"flight_id":"leap","track_points":[{"datetime":"2016-12-31T23:59:60Z","lat":1,"lon":2},` + good(1) + `]}`,
@@ -184,10 +186,12 @@ func TestLive_StoresGoodPointsBesideBadOnes(t *testing.T) {
 		"unknown members":     `{"v":{"a":[1,{"b":null}]},"flight_id":"unknown","track_points":[{"x":[[]],"datetime":` + at(1) + `,"lat":1,"lon":2},` + good(2) + `]}`,
 		"points before names": `{"track_points":[` + good(1) + `,` + good(2) + `],"flight_id":"late"}`,
 	} {
-		a := postJSON(t, s.url+"/live", body)
-		require.Equal(t, 202, a.code, "%s: %s", name, a.text)
-		assert.Equal(t, 2, a.Points, name)
-		want += 2
+		t.Run(name, func(t *testing.T) {
+			a := postJSON(t, s.url+"/live", body)
+			require.Equal(t, 202, a.code, "%s: %s", name, a.text)
+			assert.Equal(t, 2, a.Points)
+			want += 2
+		})
 	}
 	many := postJSON(t, s.url+"/live", `{"flight_id":"many","track_points":[`+strings.Repeat(`{"lat":1},`, 250)+good(1)+`]}`)
 	require.Equal(t, 202, many.code)

@@ -36,12 +36,14 @@ func TestMetrics_AreConventionalAndAllThatAlertsAndDashboardName(t *testing.T) {
 		known[name] = true
 	}
 	for _, file := range []string{"alerts.yml", "grafana/dashboards/tracklane.json"} {
-		content, err := os.ReadFile("../deploy/observability/" + file)
-		require.NoError(t, err)
-		names := named.FindAllString(string(content), -1)
-		assert.NotEmpty(t, names, file)
-		for _, name := range names {
-			assert.True(t, known[name], "%s names %s, which /metrics does not have", file, name)
-		}
+		t.Run(file, func(t *testing.T) {
+			content, err := os.ReadFile("../deploy/observability/" + file)
+			require.NoError(t, err)
+			names := named.FindAllString(string(content), -1)
+			assert.NotEmpty(t, names)
+			for _, name := range names {
+				assert.True(t, known[name], "%s names %s, which /metrics does not have", file, name)
+			}
+		})
 	}
 }

@@ -62,26 +62,28 @@ func TestResponses_ArePlainTextForDevicesUnlessTheyAcceptJSON(t *testing.T) {
 	for accept, plain := range map[string]bool{
 		"": true, "*/*": true, "text/plain": true, "application/json": false, "text/html, application/json;q=0.9": false,
 	} {
-		for _, response := range []struct {
-			word  string
-			write func(*gin.Context)
-		}{
-			{"OK\n", func(c *gin.Context) { accepted.write(c, flymaster, 202) }},
-			{"NOK\n", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).write(c, flymaster) }},
-		} {
-			recorder := httptest.NewRecorder()
-			c, _ := gin.CreateTestContext(recorder)
-			c.Request = httptest.NewRequest(http.MethodPost, "/flymaster", nil)
-			c.Request.Header.Set("Accept", accept)
-			response.write(c)
-			if plain {
-				assert.Equal(t, response.word, recorder.Body.String(), accept)
-				assert.Equal(t, "text/plain; charset=utf-8", recorder.Header().Get("Content-Type"))
-			} else {
-				assert.True(t, json.Valid(recorder.Body.Bytes()), accept)
-				assert.Contains(t, recorder.Header().Get("Content-Type"), "json")
+		t.Run("Accept: "+accept, func(t *testing.T) {
+			for _, response := range []struct {
+				word  string
+				write func(*gin.Context)
+			}{
+				{"OK\n", func(c *gin.Context) { accepted.write(c, flymaster, 202) }},
+				{"NOK\n", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).write(c, flymaster) }},
+			} {
+				recorder := httptest.NewRecorder()
+				c, _ := gin.CreateTestContext(recorder)
+				c.Request = httptest.NewRequest(http.MethodPost, "/flymaster", nil)
+				c.Request.Header.Set("Accept", accept)
+				response.write(c)
+				if plain {
+					assert.Equal(t, response.word, recorder.Body.String(), accept)
+					assert.Equal(t, "text/plain; charset=utf-8", recorder.Header().Get("Content-Type"))
+				} else {
+					assert.True(t, json.Valid(recorder.Body.Bytes()), accept)
+					assert.Contains(t, recorder.Header().Get("Content-Type"), "json")
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -91,14 +93,16 @@ func TestRequestID_KeepsAValidIDOfTheClient(t *testing.T) {
 		"abc-1": true, "A_b.c:9": true, strings.Repeat("x", 64): true,
 		"": false, strings.Repeat("x", 65): false, "a b": false, "a\"b": false, "ä": false, "a=b": false,
 	} {
-		recorder := httptest.NewRecorder()
-		c, _ := gin.CreateTestContext(recorder)
-		c.Request = httptest.NewRequest(http.MethodPost, "/live", nil)
-		c.Request.Header.Set("X-Request-Id", id)
-		got := requestID(c)
-		require.NotEmpty(t, got)
-		assert.Equal(t, kept, got == id, id)
-		assert.Equal(t, got, requestID(c), "it stays the same")
-		assert.Equal(t, got, recorder.Header().Get("X-Request-Id"))
+		t.Run(id, func(t *testing.T) {
+			recorder := httptest.NewRecorder()
+			c, _ := gin.CreateTestContext(recorder)
+			c.Request = httptest.NewRequest(http.MethodPost, "/live", nil)
+			c.Request.Header.Set("X-Request-Id", id)
+			got := requestID(c)
+			require.NotEmpty(t, got)
+			assert.Equal(t, kept, got == id)
+			assert.Equal(t, got, requestID(c), "it stays the same")
+			assert.Equal(t, got, recorder.Header().Get("X-Request-Id"))
+		})
 	}
 }

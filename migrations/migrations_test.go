@@ -193,7 +193,9 @@ func TestUp_RefusesPoliciesForOtherTables(t *testing.T) {
 		`policy for "live": no such table of points`: {"live": {}},
 		"policy for flymaster: an age is below 0":    {"flymaster": {RetainFor: -1}},
 	} {
-		assert.EqualError(t, Up(t.Context(), "", policies, slog.New(slog.DiscardHandler)), name)
+		t.Run(name, func(t *testing.T) {
+			assert.EqualError(t, Up(t.Context(), "", policies, slog.New(slog.DiscardHandler)), name)
+		})
 	}
 }
 

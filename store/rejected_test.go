@@ -86,18 +86,20 @@ func TestWriter_DeadLettersAPointThatNoTableCanHold(t *testing.T) {
 		"a text not in UTF-8": func(points *lane.Points) { points.SetText(70, text, "12:\xff") },
 		"a time too early":    func(points *lane.Points) { points.Rows[70].Time = tooEarly },
 	} {
-		_, err := pool.Exec(t.Context(), `TRUNCATE scoring_tracks, rejected_points`)
-		require.NoError(t, err)
-		points := flight(scoring, 1, 0, n)
-		spoil(points)
-		result, err := w.Write(t.Context(), points, "task")
-		if assert.NoError(t, err, name) {
-			assert.Equal(t, n-1, result.Inserted, name)
-			require.Len(t, result.Rejected, 1, name)
-			assert.Equal(t, 70, result.Rejected[0].Index, name)
-			assert.Equal(t, n-1, countRows(t, pool, scoring.Table), name)
-			assert.Equal(t, 1, countRows(t, pool, "rejected_points"), name)
-		}
+		t.Run(name, func(t *testing.T) {
+			_, err := pool.Exec(t.Context(), `TRUNCATE scoring_tracks, rejected_points`)
+			require.NoError(t, err)
+			points := flight(scoring, 1, 0, n)
+			spoil(points)
+			result, err := w.Write(t.Context(), points, "task")
+			if assert.NoError(t, err, name) {
+				assert.Equal(t, n-1, result.Inserted)
+				require.Len(t, result.Rejected, 1)
+				assert.Equal(t, 70, result.Rejected[0].Index)
+				assert.Equal(t, n-1, countRows(t, pool, scoring.Table))
+				assert.Equal(t, 1, countRows(t, pool, "rejected_points"))
+			}
+		})
 	}
 }
 
@@ -183,8 +185,10 @@ func TestAsDataError_IsForErrorsOfTheDataAlone(t *testing.T) {
 		"53300": false, // too many connections
 		"57P01": false, // admin shutdown
 	} {
-		err := fmt.Errorf("insert: %w", &pgconn.PgError{Code: code})
-		assert.Equal(t, refused, asDataError(err) != nil, code)
+		t.Run(code, func(t *testing.T) {
+			err := fmt.Errorf("insert: %w", &pgconn.PgError{Code: code})
+			assert.Equal(t, refused, asDataError(err) != nil)
+		})
 	}
 	assert.Nil(t, asDataError(errors.New("connection reset by peer")))
 	assert.Nil(t, asDataError(nil))

@@ -93,31 +93,33 @@ func TestWriter_StoresPointsThatDifferInAnyPartOfTheKey(t *testing.T) {
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
 	for _, l := range lanes {
-		points := lane.NewPoints(l, 0)
-		first, second := points.AddTrack(newTrack(l, 1)), points.AddTrack(newTrack(l, -1))
-		add := func(track int32, at int64, lat, lon float64) {
-			row := points.Add(track, at, lat, lon)
-			for column, c := range l.ValueColumns {
-				if c.Required {
-					points.SetBits(row, column, 0)
+		t.Run(l.Name, func(t *testing.T) {
+			points := lane.NewPoints(l, 0)
+			first, second := points.AddTrack(newTrack(l, 1)), points.AddTrack(newTrack(l, -1))
+			add := func(track int32, at int64, lat, lon float64) {
+				row := points.Add(track, at, lat, lon)
+				for column, c := range l.ValueColumns {
+					if c.Required {
+						points.SetBits(row, column, 0)
+					}
 				}
 			}
-		}
-		add(first, firstTime, 46, 7)
-		add(second, firstTime, 46, 7)
-		add(first, firstTime+1, 46, 7)
-		add(first, firstTime, math.Nextafter(46, 47), 7)
-		add(first, firstTime, 46, math.Nextafter(7, 8))
-		// To PostgreSQL the two zeros are the same.
-		add(first, firstTime, 0, 0)
-		add(first, firstTime, math.Copysign(0, -1), math.Copysign(0, -1))
-		result, err := newTestWriter(pool, lanes).Write(t.Context(), points, "")
-		require.NoError(t, err)
-		assert.Equal(t, Result{Inserted: 6, Duplicates: 1}, result, l.Name)
+			add(first, firstTime, 46, 7)
+			add(second, firstTime, 46, 7)
+			add(first, firstTime+1, 46, 7)
+			add(first, firstTime, math.Nextafter(46, 47), 7)
+			add(first, firstTime, 46, math.Nextafter(7, 8))
+			// To PostgreSQL the two zeros are the same.
+			add(first, firstTime, 0, 0)
+			add(first, firstTime, math.Copysign(0, -1), math.Copysign(0, -1))
+			result, err := newTestWriter(pool, lanes).Write(t.Context(), points, "")
+			require.NoError(t, err)
+			assert.Equal(t, Result{Inserted: 6, Duplicates: 1}, result)
 
-		var negative bool
-		require.NoError(t, pool.QueryRow(t.Context(), `SELECT lat::text = '-0' FROM `+l.Table+` WHERE lat = 0`).Scan(&negative))
-		assert.False(t, negative, "the first of two stays")
+			var negative bool
+			require.NoError(t, pool.QueryRow(t.Context(), `SELECT lat::text = '-0' FROM `+l.Table+` WHERE lat = 0`).Scan(&negative))
+			assert.False(t, negative, "the first of two stays")
+		})
 	}
 }
 

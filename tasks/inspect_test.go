@@ -20,10 +20,12 @@ func TestInspector_RedisReportsWhenItsFileIsSynced(t *testing.T) {
 	}
 	inspector := NewInspector(connections, lane.All(lane.Options{}))
 	for _, value := range []string{"always", "everysec", "no"} {
-		require.NoError(t, connections.Work.ConfigSet(t.Context(), "appendfsync", value).Err())
-		state := inspector.Redis(t.Context())
-		assert.True(t, state.AppendOnly)
-		assert.Equal(t, value, state.AppendFsync)
+		t.Run(value, func(t *testing.T) {
+			require.NoError(t, connections.Work.ConfigSet(t.Context(), "appendfsync", value).Err())
+			state := inspector.Redis(t.Context())
+			assert.True(t, state.AppendOnly)
+			assert.Equal(t, value, state.AppendFsync)
+		})
 	}
 	// A hosted Redis may forbid CONFIG: nothing is known then, and the rest is.
 	require.NoError(t, connections.Work.Do(t.Context(), "ACL", "SETUSER", "default", "-config").Err())

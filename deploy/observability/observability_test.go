@@ -256,14 +256,16 @@ func TestGrafana_FindsPrometheusAndTheDashboard(t *testing.T) {
 func TestProfile_IsPinnedKeepsItsDataAndServesThisMachineOnly(t *testing.T) {
 	project := profile(t)
 	for _, name := range []string{"prometheus", "grafana"} {
-		service := project.Services[name]
-		assert.Equal(t, []string{"observability"}, service.Profiles, name)
-		assert.Regexp(t, `:v?\d+\.\d+\.\d+$`, service.Image, name)
-		assert.True(t, slices.ContainsFunc(service.Volumes, func(v types.ServiceVolumeConfig) bool {
-			return v.Type == types.VolumeTypeVolume && v.Source == name
-		}), name)
-		require.Len(t, service.Ports, 1, name)
-		assert.Equal(t, "127.0.0.1", service.Ports[0].HostIP, name)
+		t.Run(name, func(t *testing.T) {
+			service := project.Services[name]
+			assert.Equal(t, []string{"observability"}, service.Profiles)
+			assert.Regexp(t, `:v?\d+\.\d+\.\d+$`, service.Image)
+			assert.True(t, slices.ContainsFunc(service.Volumes, func(v types.ServiceVolumeConfig) bool {
+				return v.Type == types.VolumeTypeVolume && v.Source == name
+			}), name)
+			require.Len(t, service.Ports, 1)
+			assert.Equal(t, "127.0.0.1", service.Ports[0].HostIP)
+		})
 	}
 }
 

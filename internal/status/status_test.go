@@ -2,6 +2,7 @@ package status
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -131,9 +132,11 @@ func TestSnapshot_IsUnhealthyExactlyWhenPointsAreRefused(t *testing.T) {
 		{true, true, false, false}, {true, false, false, false}, {true, true, true, false}, {true, false, true, false},
 		{false, true, false, false}, {false, true, true, true}, {false, false, false, true}, {false, false, true, true},
 	} {
-		s := Snapshot{Database: Database{Connected: true, Writable: c.database}, RedisWritable: c.redis, RedisFull: c.full}
-		s.Redis.Connected = true
-		assert.Equal(t, c.refused, s.State() == Unhealthy, "%+v", c)
+		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {
+			s := Snapshot{Database: Database{Connected: true, Writable: c.database}, RedisWritable: c.redis, RedisFull: c.full}
+			s.Redis.Connected = true
+			assert.Equal(t, c.refused, s.State() == Unhealthy, "%+v", c)
+		})
 	}
 }
 

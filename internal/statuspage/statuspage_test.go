@@ -32,12 +32,14 @@ func newIdlePage() *Page {
 func TestPage_SetsSecurityHeaders(t *testing.T) {
 	p := newIdlePage()
 	for _, path := range []string{"/", "/page/page.css", "/page/uplot/uPlot.iife.min.js", "/page/missing.js"} {
-		header := get(p, path, nil).Header()
-		assert.Equal(t, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "+
-			"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-			header.Get("Content-Security-Policy"), path)
-		assert.Equal(t, "nosniff", header.Get("X-Content-Type-Options"), path)
-		assert.Equal(t, "no-referrer", header.Get("Referrer-Policy"), path)
+		t.Run(path, func(t *testing.T) {
+			header := get(p, path, nil).Header()
+			assert.Equal(t, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "+
+				"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+				header.Get("Content-Security-Policy"), path)
+			assert.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
+			assert.Equal(t, "no-referrer", header.Get("Referrer-Policy"))
+		})
 	}
 }
 
@@ -50,21 +52,25 @@ func TestPage_AssetsHaveTheirTypeAndETag(t *testing.T) {
 		"/page/icon.svg":                "image/svg+xml",
 		"/page/uplot/uPlot.iife.min.js": "text/javascript; charset=utf-8",
 	} {
-		first := get(p, path, nil)
-		assert.Equal(t, http.StatusOK, first.Code, path)
-		assert.Equal(t, contentType, first.Header().Get("Content-Type"), path)
-		assert.Equal(t, "no-cache", first.Header().Get("Cache-Control"), path)
+		t.Run(path, func(t *testing.T) {
+			first := get(p, path, nil)
+			assert.Equal(t, http.StatusOK, first.Code)
+			assert.Equal(t, contentType, first.Header().Get("Content-Type"))
+			assert.Equal(t, "no-cache", first.Header().Get("Cache-Control"))
 
-		again := get(p, path, http.Header{"If-None-Match": {first.Header().Get("ETag")}})
-		assert.Equal(t, http.StatusNotModified, again.Code, path)
-		assert.Zero(t, again.Body.Len(), path)
+			again := get(p, path, http.Header{"If-None-Match": {first.Header().Get("ETag")}})
+			assert.Equal(t, http.StatusNotModified, again.Code)
+			assert.Zero(t, again.Body.Len())
+		})
 	}
 }
 
 func TestPage_ServesOnlyItsFiles(t *testing.T) {
 	p := newIdlePage()
 	for _, path := range []string{"/page/", "/page/index.html", "/page/uplot/vendor.txt", "/page/page.go", "/elsewhere"} {
-		assert.Equal(t, http.StatusNotFound, get(p, path, nil).Code, path)
+		t.Run(path, func(t *testing.T) {
+			assert.Equal(t, http.StatusNotFound, get(p, path, nil).Code)
+		})
 	}
 	response := httptest.NewRecorder()
 	p.ServeHTTP(response, httptest.NewRequest(http.MethodPost, "/", nil))
