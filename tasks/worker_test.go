@@ -81,4 +81,3 @@ func TestWorker_DrainsARedisThatIsOutOfMemory(t *testing.T) {
 	startWorker(t, connections, pool)
 	require.Eventually(t, func() bool { return countStored(t, pool) == requests*points }, 30*time.Second, 50*time.Millisecond)
 }
-

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 // session is a Run that works.
 type session struct {
 	health, database string // URLs
-	stop          func()
+	stop             func()
 }
 
 // start runs everything in dir, and returns when the banner is written.
