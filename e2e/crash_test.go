@@ -107,6 +107,30 @@ func TestProgram_KilledUnderLoadLosesNothing(t *testing.T) {
 	requireRows(t, pool, 0, `SELECT count(*) FROM rejected_points`)
 }
 
+// A Redis that syncs its file once a second has acknowledged points that its
+// death may take away, so a process that stops before it is back stores them.
+func TestProgram_StoresWhatADeadRedisMayHaveForgottenBeforeItStops(t *testing.T) {
+	t.Parallel()
+	database, server := servers.Database(t), servers.Redis(t)
+	if server.InMemory() {
+		return
+	}
+	require.NoError(t, openRedis(t, server).ConfigSet(t.Context(), "appendfsync", "everysec").Err())
+	environment := []string{"DATABASE_URL=" + database, "REDIS_URL=" + server.URL()}
+	api := startProcess(t, "api", environment...)
+	pool := openDatabase(t, database)
+	requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)
+	const flights, points = 30, 1000
+	for n := range flights {
+		require.Equal(t, 202, postJSON(t, api.url+"/live", flight(fmt.Sprint("held-", n), points)).code)
+	}
+	require.NoError(t, server.Kill())
+	require.NoError(t, api.Stop(t.Context(), syscall.SIGTERM))
+	var stored int
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM live_track_points`).Scan(&stored))
+	assert.Equal(t, flights*points, stored)
+}
+
 func TestProgram_SecondSignalEndsItAtOnce(t *testing.T) {
 	t.Parallel()
 	postgres, server := servers.Postgres(t), servers.Redis(t)
