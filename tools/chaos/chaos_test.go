@@ -8,13 +8,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/tools/harness"
 )
 
 // TestRun_NinetySecondsOfFaults is a run as the command does it, but for Redis's
 // syncing: what Redis itself can lose is not what is tested here.
 func TestRun_NinetySecondsOfFaults(t *testing.T) {
 	found, err := run(t.Context(), options{seed: 1, duration: 90 * time.Second, progress: t.Output(), appendSync: "always"})
-	if errors.Is(err, errNoRedis) {
+	if errors.Is(err, harness.ErrNoRedis) {
 		t.Skip(err)
 	}
 	require.NoError(t, err)

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // storedTraffic returns a dbChecker of the traffic's first three requests of
-// each stream: two acknowledged, and one that was sent and not answered. All of
+// each stream: two acknowledged, and one that was sent and not acknowledged. All of
 // them are stored.
 func storedTraffic(t *testing.T) *dbChecker {
 	t.Helper()
@@ -42,12 +42,12 @@ func storedTraffic(t *testing.T) *dbChecker {
 	}
 	const maxPoints = 1000
 	writer := store.NewWriter(pool, all, maxPoints, nil)
-	l := newHistory(makeStreams(), time.Now())
-	for i, s := range l.streams {
+	h := newHistory(makeStreams(), time.Now())
+	for i, s := range h.streams {
 		for number := range 3 {
-			require.Equal(t, number, l.next(i))
+			require.Equal(t, number, h.next(i))
 			if number < 2 {
-				l.acknowledge(i, time.Now(), false)
+				h.acknowledge(i, time.Now(), false)
 			}
 			body, _ := s.body(number)
 			decoded, err := lanes[s.lane].Decode(body, lane.DecodeOptions{Now: time.Now()})
@@ -58,22 +58,22 @@ func storedTraffic(t *testing.T) *dbChecker {
 			require.NoError(t, err)
 		}
 	}
-	return newDBChecker(pool, l)
+	return newDBChecker(pool, h)
 }
 
 func TestDBChecker_FindsEveryStoredPoint(t *testing.T) {
-	v := storedTraffic(t)
+	c := storedTraffic(t)
 	points := 0
-	for _, s := range v.history.streams {
+	for _, s := range c.history.streams {
 		points += s.points
 	}
 	finished := make(chan struct{})
 	close(finished)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	assert.True(t, v.watch(ctx, finished))
+	assert.True(t, c.watch(ctx, finished))
 
-	found, err := v.compare(t.Context())
+	found, err := c.compare(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, comparison{Result: checker.Result{Stored: int64(2 * points), Unacknowledged: int64(points)}}, found)
 }
@@ -112,11 +112,11 @@ func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := storedTraffic(t)
-			tag, err := v.database.Exec(t.Context(), c.damage)
+			db := storedTraffic(t)
+			tag, err := db.database.Exec(t.Context(), c.damage)
 			require.NoError(t, err)
 			require.Positive(t, tag.RowsAffected())
-			found, err := v.compare(t.Context())
+			found, err := db.compare(t.Context())
 			require.NoError(t, err)
 			assert.EqualValues(t, c.missing, found.Missing)
 			assert.Equal(t, c.unexpected, found.unexpected.total)
@@ -128,12 +128,12 @@ func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
 }
 
 func TestDBChecker_CountsDuplicates(t *testing.T) {
-	v := storedTraffic(t)
-	_, err := v.database.Exec(t.Context(), `
+	c := storedTraffic(t)
+	_, err := c.database.Exec(t.Context(), `
 		ALTER TABLE live_track_points DROP CONSTRAINT live_track_points_pkey;
 		INSERT INTO live_track_points SELECT * FROM live_track_points WHERE flight_id = 'live-3-0'`)
 	require.NoError(t, err)
-	found, err := v.compare(t.Context())
+	found, err := c.compare(t.Context())
 	require.NoError(t, err)
 	assert.EqualValues(t, 3, found.Duplicates)
 }

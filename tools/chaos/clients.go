@@ -46,7 +46,7 @@ type api struct {
 	name, url string
 }
 
-// responses counts what clients were answered. Any number of goroutines may use
+// responses counts the responses that clients got. Any number of goroutines may use
 // it at the same time.
 type responses struct {
 	mu       sync.Mutex
@@ -61,15 +61,15 @@ type slow struct {
 	start, end time.Time
 }
 
-func (a *responses) add(status int, from string, start, end time.Time, wrong string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.byStatus[status]++
+func (r *responses) add(status int, from string, start, end time.Time, wrong string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.byStatus[status]++
 	if status != 0 && end.Sub(start) > slowResponse {
-		a.slow = append(a.slow, slow{from, start, end})
+		r.slow = append(r.slow, slow{from, start, end})
 	}
 	if wrong != "" {
-		a.wrong.add(wrong)
+		r.wrong.add(wrong)
 	}
 }
 
@@ -83,9 +83,9 @@ type client struct {
 	http      *http.Client
 }
 
-func newClient(s stream, l *history, a *responses, apis []api) *client {
+func newClient(s stream, h *history, r *responses, apis []api) *client {
 	return &client{
-		stream: s, history: l, responses: a, apis: apis, current: s.id % len(apis),
+		stream: s, history: h, responses: r, apis: apis, current: s.id % len(apis),
 		http: &http.Client{Transport: &http.Transport{}, Timeout: requestTimeout},
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,11 +26,9 @@ const adminTimeout = 5 * time.Second
 // prepareDatabase makes the schema and, on each table, a trigger that does what
 // the table chaos_faults says at the time. It runs after the rows are in, as
 // a full disk or a slow one is met at the end of the work, with the locks held.
-func (tb *testbed) prepareDatabase(ctx context.Context, binary string) error {
-	migrate := exec.CommandContext(ctx, binary, "migrate", "up")
-	migrate.Env = []string{"DATABASE_URL=" + tb.postgres.DSN()}
-	if output, err := migrate.CombinedOutput(); err != nil {
-		return fmt.Errorf("migrate: %w: %s", err, output)
+func (tb *testbed) prepareDatabase(ctx context.Context) error {
+	if err := tb.Migrate(ctx); err != nil {
+		return err
 	}
 	statements := fmt.Sprintf(`
 		CREATE TABLE chaos_faults (kind text NOT NULL, until timestamptz NOT NULL);
@@ -75,7 +72,7 @@ func (tb *testbed) occupyConnections(ctx context.Context) error {
 			cancel()
 		}
 	}()
-	config, err := pgx.ParseConfig(tb.postgres.DSN())
+	config, err := pgx.ParseConfig(tb.Postgres.DSN())
 	if err != nil {
 		return fmt.Errorf("read the database's URL: %w", err)
 	}
@@ -121,7 +118,7 @@ func (tb *testbed) crashBackend(ctx context.Context) error {
 // smartShutdown sends PostgreSQL a SIGTERM: it accepts no more connections, and
 // waits for those that it has.
 func (tb *testbed) smartShutdown() error {
-	return syscall.Kill(tb.postgres.PID(), syscall.SIGTERM)
+	return syscall.Kill(tb.Postgres.PID(), syscall.SIGTERM)
 }
 
 // fillRedis sets maxmemory to a little less than what Redis uses.

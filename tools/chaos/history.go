@@ -81,7 +81,8 @@ func (h *history) acknowledge(stream int, at time.Time, direct bool) {
 	h.endGap(at)
 }
 
-// finish counts the time without an acknowledgement at the end as well. No request is on its way.
+// finish counts the time without an acknowledgement at the end as well. No
+// request is on its way.
 func (h *history) finish(at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,7 +170,10 @@ type totals struct {
 func (h *history) totals() totals {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := totals{points: h.acknowledgedPoints, directPoints: h.directPoints, longestAckGap: h.longestAckGap, ackGapEnded: h.ackGapEnded}
+	t := totals{
+		points: h.acknowledgedPoints, directPoints: h.directPoints,
+		longestAckGap: h.longestAckGap, ackGapEnded: h.ackGapEnded,
+	}
 	var waits []time.Duration
 	for stream := range h.entries {
 		e := &h.entries[stream]

@@ -10,32 +10,32 @@ import (
 func TestHistory_RemembersWhatWasAcknowledgedAndSeen(t *testing.T) {
 	start := time.Now()
 	after := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
-	l := newHistory([]stream{
+	h := newHistory([]stream{
 		{id: 0, lane: "live", points: 1},
 		{id: 1, lane: "upload", points: 1000},
 	}, start)
 
-	assert.Equal(t, 0, l.next(0))
-	l.acknowledge(0, after(2), false)
-	assert.Equal(t, 1, l.next(0))
-	assert.Equal(t, 1, l.next(0), "a request that was not acknowledged is the next one still")
-	assert.Equal(t, 0, l.next(1))
-	l.acknowledge(1, after(9), true)
+	assert.Equal(t, 0, h.next(0))
+	h.acknowledge(0, after(2), false)
+	assert.Equal(t, 1, h.next(0))
+	assert.Equal(t, 1, h.next(0), "a request that was not acknowledged is the next one still")
+	assert.Equal(t, 0, h.next(1))
+	h.acknowledge(1, after(9), true)
 
-	assert.EqualValues(t, 1, l.sent(0).Acknowledged())
-	assert.EqualValues(t, 2, l.sent(0).Sent())
-	assert.Equal(t, []request{{0, 0}}, l.unseen("live", 10))
-	assert.Equal(t, []request{{1, 0}}, l.unseen("upload", 10))
+	assert.EqualValues(t, 1, h.sent(0).Acknowledged())
+	assert.EqualValues(t, 2, h.sent(0).Sent())
+	assert.Equal(t, []request{{0, 0}}, h.unseen("live", 10))
+	assert.Equal(t, []request{{1, 0}}, h.unseen("upload", 10))
 
-	l.saw([]request{{1, 0}, {1, 0}}, after(12))
-	l.finish(after(10))
-	assert.Equal(t, 1, l.unseenCount())
+	h.saw([]request{{1, 0}, {1, 0}}, after(12))
+	h.finish(after(10))
+	assert.Equal(t, 1, h.unseenCount())
 	assert.Equal(t, totals{
 		requests: 2, unacknowledgedRequests: 1, points: 1001, directPoints: 1000,
 		longestAckGap: 7 * time.Second, ackGapEnded: 9 * time.Second,
 		medianWait: 3 * time.Second, p99Wait: 3 * time.Second, maxWait: 3 * time.Second,
 		slowest: request{1, 0}, slowestAt: 9 * time.Second,
-	}, l.totals())
+	}, h.totals())
 }
 
 func TestHistory_CountsTheGapBeforeTheFirstAndAfterTheLastAcknowledgement(t *testing.T) {

@@ -147,8 +147,8 @@ func restart(ctx context.Context, t target) error {
 	return t.Restart(ctx)
 }
 
-// conditionsFor is what a fault does to a proxy's connections. How bad it is follows from how long
-// the plan lets it last.
+// conditionsFor is what a fault does to a proxy's connections. How bad it is
+// follows from how long the plan lets it last.
 func conditionsFor(f fault) (c conditions, note string) {
 	draw := int(f.Lasts / time.Millisecond)
 	switch f.Kind {

@@ -4,43 +4,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 )
-
-// machine says where a run was made.
-type machine struct {
-	cores                    int
-	memory                   string
-	system, postgres, server string
-}
-
-func thisMachine(s *testbed) machine {
-	return machine{
-		cores: runtime.NumCPU(), memory: totalMemory(), system: runtime.GOOS + "/" + runtime.GOARCH,
-		postgres: "PostgreSQL " + s.postgres.Version(), server: s.redis.Name(),
-	}
-}
-
-// totalMemory is the machine's memory, where the system says it.
-func totalMemory() string {
-	text, err := os.ReadFile("/proc/meminfo")
-	var kilobytes int
-	if err == nil {
-		_, err = fmt.Sscanf(string(text), "MemTotal: %d kB", &kilobytes)
-	}
-	if err != nil {
-		return "unknown"
-	}
-	return fmt.Sprintf("%.1f GiB", float64(kilobytes)/(1<<20))
-}
-
-func (m machine) String() string {
-	return fmt.Sprintf("%d cores, %s of memory, %s, %s, %s, %s", m.cores, m.memory, m.system, runtime.Version(), m.postgres, m.server)
-}
 
 // violations lists what is wrong with tracklane; nothing, when a run is good.
 func (o *outcome) violations() []string {

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
 
 	"tracklane/internal/clock"
+	"tracklane/tools/harness"
 )
 
 // options say how long a run is and what happens in it.
@@ -30,11 +30,10 @@ const (
 	// acknowledged once all faults are over.
 	finishTimeout = time.Minute
 
-	// settleTimeout is how long acknowledged points may take to their tables
-	// after that. The longest path leads through a crash inside aggregation:
-	// two minutes until asynq takes the tasks for lost, up to one more until it
-	// looks, and twenty seconds until the group is woken.
-	settleTimeout = 5 * time.Minute
+	// settleTimeout is how long the harness waits after that for acknowledged
+	// points to reach their tables. What a crashed worker had in hand comes back
+	// within a minute, so a run that needs all of it is not good.
+	settleTimeout = 2 * time.Minute
 
 	progressInterval = 15 * time.Second
 )
@@ -42,7 +41,7 @@ const (
 // outcome is all that a run found out.
 type outcome struct {
 	options    options
-	machine    machine
+	machine    harness.Machine
 	start      time.Time
 	traffic    time.Duration // from the first request to the last
 	settled    time.Duration // from the last acknowledgement until all was stored
@@ -60,7 +59,7 @@ type outcome struct {
 func run(ctx context.Context, o options) (found outcome, err error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	s, err := openTestbed(ctx, o.appendSync, fail)
+	tb, err := openTestbed(ctx, o.appendSync, fail)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -68,35 +67,38 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 		if cause := recover(); cause != nil {
 			err = fmt.Errorf("the harness failed: %v\n%s", cause, debug.Stack())
 		}
-		err = errors.Join(err, s.close())
+		err = errors.Join(err, tb.close())
 		if err != nil {
-			err = fmt.Errorf("%w; see %s", err, s.dir)
+			err = fmt.Errorf("%w; see %s", err, tb.Dir)
 		} else if len(found.violations()) == 0 {
-			err = os.RemoveAll(s.dir)
+			err = tb.Remove()
 		}
 	}()
-	history := newHistory(makeStreams(), time.Now())
-	dbChecker := newDBChecker(s.database, history)
-	found = outcome{
-		options: o, machine: thisMachine(s), dir: s.dir,
-		start: history.start, responses: &responses{byStatus: make(map[int]int)},
+	found = outcome{options: o, dir: tb.Dir, responses: &responses{byStatus: make(map[int]int)}}
+	if found.machine, err = tb.ThisMachine(ctx, tb.database); err != nil {
+		return found, err
 	}
-	found.injectFaults(ctx, s, history, dbChecker, fail)
+	history := newHistory(makeStreams(), time.Now())
+	found.start = history.start
+	checker := newDBChecker(tb.database, history)
+	found.injectFaults(ctx, tb, history, checker, fail)
 	if ctx.Err() != nil {
 		return found, fmt.Errorf("the run ended early: %w", context.Cause(ctx))
 	}
-	if found.comparison, err = dbChecker.compare(ctx); err != nil {
+	if found.comparison, err = checker.compare(ctx); err != nil {
 		return found, err
 	}
 	found.totals = history.totals()
-	return found, found.comparison.countTasks(s.queues)
+	return found, found.comparison.countTasks(tb.queues)
 }
 
 // injectFaults lets the clients send while the nemesis works, and returns when
 // every acknowledged point is stored, or settleTimeout is over. Nothing outlives
 // it, whatever happens.
-func (o *outcome) injectFaults(ctx context.Context, s *testbed, history *history, dbChecker *dbChecker, fail context.CancelCauseFunc) {
-	nemesis := &nemesis{testbed: s, start: history.start}
+func (o *outcome) injectFaults(
+	ctx context.Context, tb *testbed, history *history, checker *dbChecker, fail context.CancelCauseFunc,
+) {
+	nemesis := &nemesis{testbed: tb, start: history.start}
 	var clients, background sync.WaitGroup
 	sending, stopSending := context.WithCancel(ctx)
 	finishing, giveUp := context.WithCancel(ctx)
@@ -108,14 +110,14 @@ func (o *outcome) injectFaults(ctx context.Context, s *testbed, history *history
 	for _, stream := range history.streams {
 		clients.Go(func() {
 			defer reportPanic(fail)
-			newClient(stream, history, o.responses, s.apis()).run(finishing, sending)
+			newClient(stream, history, o.responses, tb.apis()).run(finishing, sending)
 		})
 	}
 	watching, stopWatching := context.WithCancel(ctx)
 	defer stopWatching()
 	background.Go(func() {
 		defer reportPanic(fail)
-		o.isSettled = dbChecker.watch(watching, stopped)
+		o.isSettled = checker.watch(watching, stopped)
 		stopWatching()
 	})
 	background.Go(func() { reportProgress(watching, o.options.progress, history, nemesis) })
@@ -139,13 +141,13 @@ func (o *outcome) injectFaults(ctx context.Context, s *testbed, history *history
 }
 
 // reportProgress writes a line now and then until ctx ends.
-func reportProgress(ctx context.Context, to io.Writer, l *history, i *nemesis) {
+func reportProgress(ctx context.Context, to io.Writer, h *history, n *nemesis) {
 	for clock.Sleep(ctx, progressInterval) {
-		t := l.totals()
-		now := time.Since(l.start)
-		all := i.all()
+		t := h.totals()
+		now := time.Since(h.start)
+		all := n.all()
 		fmt.Fprintf(to, "%s: %d points acknowledged, %d requests not seen yet, longest wait %s, longest gap %s, %d faults\n",
-			now.Round(time.Second), t.points, l.unseenCount(), t.maxWait.Round(time.Millisecond),
+			now.Round(time.Second), t.points, h.unseenCount(), t.maxWait.Round(time.Millisecond),
 			t.longestAckGap.Round(time.Millisecond), len(all))
 		for _, incident := range during(all, now, now) {
 			fmt.Fprintf(to, "    %s\n", incident)
