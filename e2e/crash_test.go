@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/process"
+
+	"tracklane/internal/devservers"
 )
 
 // acknowledged is how many points of each flight a server took.
@@ -133,7 +135,7 @@ func TestProgram_StoresWhatADeadRedisMayHaveForgottenBeforeItStops(t *testing.T)
 
 func TestProgram_SecondSignalEndsItAtOnce(t *testing.T) {
 	t.Parallel()
-	postgres, server := servers.Postgres(t), servers.Redis(t)
+	postgres, server := servers.Postgres(t, devservers.PostgresOptions{}), servers.Redis(t)
 	serve := startProcess(t, "serve", "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+server.URL())
 	pool := openDatabase(t, postgres.DSN())
 	require.Less(t, postJSON(t, serve.url+"/live", flight("written", 1)).code, 300)

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/app"
+	"tracklane/internal/devservers"
 )
 
 func TestAPI_LiveAndUploadResponses(t *testing.T) {
@@ -259,7 +260,7 @@ func TestAPI_RefusesPointsOnlyWhenBothAreDown(t *testing.T) {
 
 func TestProgram_PartsStartInAnyOrder(t *testing.T) {
 	t.Parallel()
-	postgres, redis := servers.Postgres(t), servers.Redis(t)
+	postgres, redis := servers.Postgres(t, devservers.PostgresOptions{}), servers.Redis(t)
 	require.NoError(t, postgres.Kill())
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
 	require.Equal(t, 202, postJSON(t, s.url+"/live", flight("early", 7)).code, "PostgreSQL is down at the start")

@@ -33,7 +33,12 @@ type installation struct {
 
 func newInstallation(t *testing.T, settings ...string) *installation {
 	t.Helper()
-	in := &installation{postgres: servers.Postgres(t), redis: servers.Redis(t)}
+	return newInstallationOn(t, devservers.PostgresOptions{Durable: true}, settings...)
+}
+
+func newInstallationOn(t *testing.T, database devservers.PostgresOptions, settings ...string) *installation {
+	t.Helper()
+	in := &installation{postgres: servers.Postgres(t, database), redis: servers.Redis(t)}
 	in.client = openRedis(t, in.redis)
 	in.api = startServer(t, app.Roles{API: true}, append(in.environment(), settings...)...).url
 	require.Eventually(t, func() bool { return in.get(t, "/readyz", nil) == http.StatusOK }, 10*time.Second, 20*time.Millisecond)

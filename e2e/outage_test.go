@@ -135,7 +135,7 @@ func TestOutage_PointsBypassRedisWhileItIsDown(t *testing.T) {
 
 func TestOutage_NothingIsClaimedWhileBothAreDown(t *testing.T) {
 	t.Parallel()
-	postgres, redis := servers.Postgres(t), servers.Redis(t)
+	postgres, redis := servers.Postgres(t, devservers.PostgresOptions{}), servers.Redis(t)
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+postgres.DSN(), "REDIS_URL="+redis.URL())
 	pool := openDatabase(t, postgres.DSN())
 	requireRows(t, pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/devservers"
 )
 
 // requireRefusing waits until a point of the live lane is refused with 503, and
@@ -54,7 +56,7 @@ func TestReady_RedisDownAndDatabaseReadOnly(t *testing.T) {
 
 func TestHealth_OfPlainPostgreSQLIsHealthyWithANote(t *testing.T) {
 	t.Parallel()
-	in := newInstallation(t)
+	in := newInstallationOn(t, devservers.PostgresOptions{Durable: true, Plain: true})
 	if in.redis.InMemory() {
 		return // which is a reason
 	}
@@ -65,8 +67,7 @@ func TestHealth_OfPlainPostgreSQLIsHealthyWithANote(t *testing.T) {
 		return last.Status == "healthy"
 	}, 20*time.Second, 50*time.Millisecond, "a new installation is not healthy")
 	assert.Empty(t, last.Reasons)
-	if !*last.Database.TimescaleDB {
-		require.Len(t, last.Notes, 1)
-		assert.Contains(t, last.Notes[0], "TimescaleDB is not installed")
-	}
+	assert.False(t, *last.Database.TimescaleDB)
+	require.Len(t, last.Notes, 1)
+	assert.Contains(t, last.Notes[0], "TimescaleDB is not installed")
 }

@@ -19,10 +19,9 @@ func TestDatabase_CheckReportsWhetherItAcceptsPoints(t *testing.T) {
 		require.NoError(t, err)
 		return status
 	}
-	empty := NewDatabase(openPool(t, servers.Database(t)), lanes)
-	assert.Equal(t, DatabaseStatus{}, check(empty), "the tables are missing")
+	empty, pool := openPlain(t)
+	assert.Equal(t, DatabaseStatus{}, check(NewDatabase(empty, lanes)), "the tables are missing")
 
-	pool := openMigrated(t)
 	migrated := NewDatabase(pool, lanes)
 	assert.Equal(t, DatabaseStatus{Writable: true}, check(migrated))
 	require.NoError(t, newTestWriter(pool, lanes).RejectPayload(t.Context(), lanes[0], []byte{1}, errors.New("unreadable"), ""))

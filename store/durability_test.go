@@ -8,13 +8,14 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
 	"tracklane/migrations"
 )
 
 func TestWriter_CommitsSynchronouslyWhateverTheServerDoes(t *testing.T) {
 	t.Parallel()
-	server := servers.Postgres(t)
+	server := servers.Postgres(t, devservers.PostgresOptions{})
 	require.NoError(t, migrations.Up(t.Context(), server.DSN(), nil, slog.New(slog.DiscardHandler)))
 	pool := openPool(t, server.DSN())
 	for _, setting := range []string{"synchronous_commit = off", "wal_writer_delay = '10s'"} {

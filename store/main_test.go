@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/devservers"
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
 	"tracklane/migrations"
@@ -37,6 +38,17 @@ func openMigrated(t testing.TB) *pgxpool.Pool {
 	url := servers.Database(t)
 	require.NoError(t, migrations.Up(t.Context(), url, nil, slog.New(slog.DiscardHandler)))
 	return openPool(t, url)
+}
+
+// openPlain returns two databases of a server of its own that syncs what it
+// commits and has no TimescaleDB: an empty one, and one with the lanes' tables.
+func openPlain(t testing.TB) (empty, migrated *pgxpool.Pool) {
+	t.Helper()
+	server := servers.Postgres(t, devservers.PostgresOptions{Durable: true, Plain: true})
+	require.NoError(t, migrations.Up(t.Context(), server.DSN(), nil, slog.New(slog.DiscardHandler)))
+	url, err := server.CreateDatabase(t.Context(), "empty")
+	require.NoError(t, err)
+	return openPool(t, url), openPool(t, server.DSN())
 }
 
 func openPool(t testing.TB, url string) *pgxpool.Pool {
@@ -166,7 +178,8 @@ func everyValue(l *lane.Lane, n int) *lane.Points {
 			}
 			points.AddTrack(track)
 		}
-		at := int64(i-n/2)*86_400_000_000*100 + random.Int64N(1_000_000)
+		// Ten times from 1885 on, far apart: a day each would be a chunk each.
+		at := (int64(i*10/n)-5)*6_200*86_400_000_000 + int64(i)*1_000_000 + random.Int64N(1_000_000)
 		row := points.Add(int32(len(points.Tracks)-1), at, float(), float())
 		for column, c := range l.ValueColumns {
 			if !c.Required && random.IntN(3) == 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
 )
 
@@ -249,7 +250,7 @@ func TestWriter_ReturnsFailuresThatMayPass(t *testing.T) {
 	}
 	t.Run("points for a database that was killed", func(t *testing.T) {
 		t.Parallel()
-		postgres := servers.Postgres(t)
+		postgres := servers.Postgres(t, devservers.PostgresOptions{})
 		pool := openPool(t, postgres.DSN())
 		_, err := pool.Exec(t.Context(), `CREATE TABLE live_track_points (flight_id text, device_id text, pilot_id text,
 			race_id text, datetime timestamptz, lat float8, lon float8, elevation float8, barometric_altitude float8,

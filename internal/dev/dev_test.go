@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/app"
+	"tracklane/migrations"
 )
 
 func TestMain(m *testing.M) {
@@ -89,6 +90,7 @@ func TestRun_FliesPilotsAndKeepsItsDataUntilAFreshStart(t *testing.T) {
 	s := start(t, dir, Options{Pilots: 3})
 	require.Eventually(t, func() bool { return s.points(t) >= 3 }, 30*time.Second, 100*time.Millisecond)
 	requireHealthy(t, s.health)
+	requireTimescaleDB(t, s.database)
 	s.stop()
 
 	s = start(t, dir, Options{})
@@ -99,6 +101,17 @@ func TestRun_FliesPilotsAndKeepsItsDataUntilAFreshStart(t *testing.T) {
 	s = start(t, dir, Options{Fresh: true})
 	require.Eventually(t, func() bool { return s.points(t) == 0 }, 30*time.Second, 100*time.Millisecond)
 	s.stop()
+}
+
+// requireTimescaleDB requires that the extension is used where it is installed.
+func requireTimescaleDB(t *testing.T, database string) {
+	t.Helper()
+	status, err := migrations.ReadStatus(t.Context(), database)
+	require.NoError(t, err)
+	assert.Equal(t, status.TimescaleDB.Available, status.TimescaleDB.Installed)
+	if status.TimescaleDB.Available != "" {
+		assert.Len(t, status.Hypertables, 4)
+	}
 }
 
 func requireHealthy(t *testing.T, url string) {

@@ -28,9 +28,13 @@ type PostgresOptions struct {
 	// Logger hears of what is unusual about the start; nil: nobody does.
 	Logger *slog.Logger
 	// Durable keeps committed data through a crash of the machine. Without it
-	// the server is faster, and what is committed survives a crash of the server
-	// but not one of the machine.
+	// the server is faster, what is committed survives a crash of the server but
+	// not one of the machine, and TimescaleDB runs no jobs, so that it compresses
+	// and drops no chunks by itself.
 	Durable bool
+	// Plain leaves TimescaleDB out where it is installed: it cannot be created
+	// in any database of the server.
+	Plain bool
 	// BinaryRepositoryURL is the Maven repository that PostgreSQL is downloaded
 	// from where none is installed; empty: Maven Central.
 	BinaryRepositoryURL string
@@ -41,7 +45,8 @@ type PostgresOptions struct {
 // called from several goroutines.
 type Postgres struct {
 	server
-	version string
+	version     string
+	timescaledb bool
 }
 
 // StartPostgres starts a PostgreSQL on a free port of the loopback interface and
@@ -74,12 +79,12 @@ func startPostgres(ctx context.Context, options PostgresOptions, sources binaryS
 		lock.release()
 		return nil, err
 	}
-	p := &Postgres{version: c.installation.version}
+	p := &Postgres{version: c.installation.version, timescaledb: c.installation.timescaledb && !options.Plain}
 	p.server = server{
 		name: "PostgreSQL", directory: c.dir, stopSignal: syscall.SIGINT, prepare: p.ensureDatabase, lock: lock,
 		launcher: launcher{
 			command: func(port int) *exec.Cmd {
-				command := exec.Command(c.installation.binary("postgres"), serverArguments(c, port, options.Durable)...)
+				command := exec.Command(c.installation.binary("postgres"), serverArguments(c, port, options)...)
 				command.Dir = c.dir
 				command.Env = serverEnvironment()
 				return command
@@ -99,7 +104,7 @@ func startPostgres(ctx context.Context, options PostgresOptions, sources binaryS
 }
 
 // serverArguments are those of the program postgres.
-func serverArguments(c cluster, port int, durable bool) []string {
+func serverArguments(c cluster, port int, options PostgresOptions) []string {
 	arguments := []string{"-D", c.dir, "-p", strconv.Itoa(port)}
 	settings := []string{
 		"listen_addresses=127.0.0.1",
@@ -108,15 +113,23 @@ func serverArguments(c cluster, port int, durable bool) []string {
 		"logging_collector=off",
 		"log_min_error_statement=fatal", // no statement of a thousand points
 	}
-	if durable {
+	if options.Durable {
 		settings = append(settings, "shared_buffers=256MB", "max_wal_size=2GB")
 	} else {
 		// Commits are still written before they are acknowledged, so that killing
 		// the server loses none: synchronous_commit stays on.
 		settings = append(settings, "shared_buffers=32MB", "fsync=off", "full_page_writes=off")
 	}
-	if c.installation.timescaledb {
+	if c.installation.timescaledb && !options.Plain {
 		settings = append(settings, "shared_preload_libraries=timescaledb", "timescaledb.telemetry_level=off")
+		if options.Durable {
+			// TimescaleDB's own 16 have to fit in, beside the 8 for parallel queries.
+			settings = append(settings, "max_worker_processes=32")
+		} else {
+			// Tests make databases by the dozen, each with a scheduler that runs jobs
+			// as soon as it is there: they would take longer and compete for workers.
+			settings = append(settings, "timescaledb.max_background_workers=0")
+		}
 	}
 	for _, setting := range settings {
 		arguments = append(arguments, "-c", setting)
@@ -155,6 +168,10 @@ func (p *Postgres) ensureDatabase(ctx context.Context) error {
 
 // Version is the server's version, such as "15.18".
 func (p *Postgres) Version() string { return p.version }
+
+// TimescaleDB reports whether the extension can be created in the server's
+// databases.
+func (p *Postgres) TimescaleDB() bool { return p.timescaledb }
 
 // Dir is where the data is: below Dir, or below /var/tmp where the server's
 // user cannot reach Dir.

@@ -91,14 +91,16 @@ func (s *Servers) Database(t testing.TB) string {
 	return dsn
 }
 
-// Postgres starts a PostgreSQL for one test, which may stop and kill it.
-func (s *Servers) Postgres(t testing.TB) *devservers.Postgres {
+// Postgres starts a PostgreSQL for one test, which may stop and kill it. Dir and
+// Logger of the options are set here.
+func (s *Servers) Postgres(t testing.TB, options devservers.PostgresOptions) *devservers.Postgres {
 	t.Helper()
 	dir, err := makeDir(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	postgres, err := devservers.StartPostgres(t.Context(), devservers.PostgresOptions{Dir: dir, Logger: slog.Default()})
+	options.Dir, options.Logger = dir, slog.Default()
+	postgres, err := devservers.StartPostgres(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
