@@ -46,8 +46,9 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 	connections := tasks.Connect(redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}, 6)
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
 	recorder := metrics.New(lanes, "test")
+	batching := tasks.Batching{MinPoints: 500, MaxPoints: 1000}
 	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.NewMonitor(connections, lanes), writer, tasks.EnqueuerOptions{
-		Batching: tasks.Batching{MinPoints: 500, MaxPoints: 1000}, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
+		Batching: batching, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
 	}, logger)
 	s = New(Config{
 		Status: status.NewCollector(status.Config{
@@ -57,7 +58,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 		}),
 		Recorder: recorder, Logger: logger,
 		Asynqmon: asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
-		Ingest:   &Ingest{Lanes: lanes, Enqueuer: enqueuer, Writer: writer},
+		Ingest:   &Ingest{Lanes: lanes, Enqueuer: enqueuer, Bypass: tasks.NewBypass(lanes, writer, batching)},
 	})
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)

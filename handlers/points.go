@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"time"
@@ -12,10 +11,6 @@ import (
 	"tracklane/internal/metrics"
 	"tracklane/store"
 )
-
-// bypassTimeout bounds the writing of one request's points directly into the
-// database.
-const bypassTimeout = 5 * time.Second
 
 // retryAfter is how long a client is told to wait when its points cannot be
 // accepted, in seconds.
@@ -71,7 +66,7 @@ func (s *Server) ingest(c *gin.Context, ingest *Ingest, l *lane.Lane, decoded la
 		s.respondQueued(c, l, decoded, points)
 		return
 	}
-	result, err := ingest.writeBypass(ctx, decoded.Points)
+	result, err := ingest.Bypass.Write(ctx, decoded.Points)
 	if err == nil || errors.Is(err, store.ErrNotKept) {
 		s.respondStored(c, l, decoded, result, err)
 		return
@@ -112,14 +107,6 @@ func (s *Server) respondStored(c *gin.Context, l *lane.Lane, decoded lane.Decode
 		status: "stored", points: points, decoded: &decoded,
 		inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
 	}.write(c, l, http.StatusCreated)
-}
-
-// writeBypass writes points into the database, bypassing Redis. A client that
-// disconnects does not stop the write.
-func (i *Ingest) writeBypass(ctx context.Context, points *lane.Points) (store.Result, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bypassTimeout)
-	defer cancel()
-	return i.Writer.Write(ctx, points, "")
 }
 
 func decodeProblem(err error) *problem {

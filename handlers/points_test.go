@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -179,4 +180,58 @@ func TestServer_TakesLargeRequestsInTurn(t *testing.T) {
 	done, problem = s.takeTurn(t.Context(), largeBody)
 	require.Nil(t, problem)
 	done()
+}
+
+func TestServer_RespondsToEachRequestThatBypassesRedisForItself(t *testing.T) {
+	t.Parallel()
+	_, base, pool := newTestServer(t, lane.All(lane.Options{}))
+	_, err := pool.Exec(t.Context(), `ALTER TABLE live_track_points ADD CHECK (elevation < 9000)`)
+	require.NoError(t, err)
+	held, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = held.Exec(t.Context(), `LOCK TABLE live_track_points IN EXCLUSIVE MODE`)
+	require.NoError(t, err)
+
+	// One point is the request's own, one comes in all requests, and one in
+	// three is refused.
+	const requests = 30
+	responses := make([]struct {
+		Points, Inserted, Duplicates int
+		Rejected                     []lane.Rejection
+	}, requests)
+	var posting sync.WaitGroup
+	for i := range requests {
+		body := fmt.Sprintf(`{"flight_id":"f","track_points":[
+			{"datetime":"2026-07-14T11:00:00Z","lat":1,"lon":2},
+			{"datetime":"2026-07-14T12:00:%02dZ","lat":1,"lon":2,"elevation":%d}]}`, i, 9000*(i%3/2))
+		posting.Go(func() {
+			got := send(t, http.MethodPost, base+"/live", strings.NewReader(body))
+			assert.Equal(t, 201, got.code, got.text)
+			assert.NoError(t, json.Unmarshal([]byte(got.text), &responses[i]))
+		})
+	}
+	require.Eventually(t, func() bool {
+		var blocked int
+		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_locks WHERE NOT granted`).Scan(&blocked)
+		return err == nil && blocked > 0
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, held.Rollback(t.Context()))
+	posting.Wait()
+
+	first := 0
+	for i, r := range responses {
+		refused := i%3 == 2
+		assert.Equal(t, r.Points, r.Inserted+r.Duplicates)
+		first += r.Inserted
+		if refused {
+			require.Len(t, r.Rejected, 1)
+			assert.Equal(t, 1, r.Rejected[0].Index)
+			assert.Equal(t, 1, r.Points)
+			continue
+		}
+		first--
+		assert.Empty(t, r.Rejected)
+		assert.Equal(t, 2, r.Points)
+	}
+	assert.Equal(t, 1, first, "the common point was inserted once")
 }

@@ -16,7 +16,6 @@ import (
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/internal/statuspage"
-	"tracklane/store"
 	"tracklane/tasks"
 )
 
@@ -36,7 +35,7 @@ type Config struct {
 type Ingest struct {
 	Lanes    []*lane.Lane
 	Enqueuer *tasks.Enqueuer
-	Writer   *store.Writer // of points that bypass Redis
+	Bypass   *tasks.Bypass // of points that Redis does not accept
 }
 
 // Server handles HTTP requests. Any number of goroutines may use it at the same

@@ -34,6 +34,15 @@ func newEncoder(l *lane.Lane) encoder {
 	}
 }
 
+// decodeKey reads the values of a table's key in PostgreSQL's binary format.
+func decodeKey(cells [][]byte) key {
+	number := binary.BigEndian.Uint64
+	return key{
+		track: string(cells[0]), time: int64(number(cells[1])) + postgresEpoch,
+		lat: lane.FloatOf(number(cells[2])), lon: lane.FloatOf(number(cells[3])),
+	}
+}
+
 // appendCopy appends points as the body of a COPY … FROM STDIN (FORMAT binary).
 func (e *encoder) appendCopy(buffer []byte, points *lane.Points) []byte {
 	buffer = append(buffer, "PGCOPY\n\xff\r\n\x00"...)

@@ -49,32 +49,30 @@ func orderByKey(points *lane.Points) (unique int) {
 	return unique
 }
 
-// withKeysOf returns the points that have the key of a refused one. They share
-// memory with points, but for their rows.
-func withKeysOf(points *lane.Points, refused []refusedPoint) *lane.Points {
-	type key struct {
-		track    string
-		time     int64
-		lat, lon float64
-	}
-	keyOf := func(p *lane.Points, row int) key {
-		r := &p.Rows[row]
-		return key{p.Tracks[r.TrackIndex].Fields[0].Value, r.Time, r.Lat, r.Lon}
-	}
-	found := points.Slice(0, 0)
-	if points.Len() == 0 || len(refused) == 0 {
-		return found
-	}
-	keys := make(map[key]bool, len(refused))
-	for _, r := range refused {
-		keys[keyOf(r.point, 0)] = true
-	}
+// key is the key of a point in its table.
+type key struct {
+	track    string // the value of the first of the track's columns
+	time     int64  // Unix microseconds
+	lat, lon float64
+}
+
+func keyOf(p *lane.Points, row int) key {
+	r := &p.Rows[row]
+	return key{p.Tracks[r.TrackIndex].Fields[0].Value, r.Time, r.Lat, r.Lon}
+}
+
+// splitByKeys returns the points that have one of the keys, and the others. Both
+// share memory with points, but for their rows.
+func splitByKeys(points *lane.Points, keys map[key]bool) (with, without *lane.Points) {
+	with, without = points.Slice(0, 0), points.Slice(0, 0)
 	for row := range points.Rows {
+		part := without
 		if keys[keyOf(points, row)] {
-			found.Rows = append(found.Rows, points.Rows[row])
+			part = with
 		}
+		part.Rows = append(part.Rows, points.Rows[row])
 	}
-	return found
+	return with, without
 }
 
 // rankTracks gives each track its place in the order of their first fields;

@@ -38,14 +38,28 @@ const withSettings = `WITH settings AS MATERIALIZED (` + transactionSettings + `
 func columnList(l *lane.Lane) string {
 	var names []string
 	for _, c := range l.Columns() {
-		names = append(names, pgx.Identifier{c.Name}.Sanitize())
+		names = append(names, c.Name)
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(quoted(names), ", ")
+}
+
+func quoted(names []string) []string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = pgx.Identifier{name}.Sanitize()
+	}
+	return list
 }
 
 func copyStatement(l *lane.Lane) string {
 	return fmt.Sprintf("COPY %s (%s) FROM STDIN (FORMAT binary)",
 		pgx.Identifier{l.Table}.Sanitize(), columnList(l))
+}
+
+// insertReturningStatement is insertStatement that returns the keys of the rows
+// that were not there already.
+func insertReturningStatement(l *lane.Lane) string {
+	return insertStatement(l) + " RETURNING " + strings.Join(quoted(l.Key()), ", ")
 }
 
 func insertStatement(l *lane.Lane) string {

@@ -34,9 +34,10 @@ type Writer struct {
 
 // tablePlan is how one lane's points are written.
 type tablePlan struct {
-	encoder   encoder
-	copySQL   string
-	insertSQL string
+	encoder            encoder
+	copySQL            string
+	insertSQL          string
+	insertReturningSQL string
 
 	// copyCooldown is how many more batches without a duplicate are inserted
 	// before the next is copied.
@@ -99,7 +100,7 @@ func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, observe Ob
 		w.tables[l.Name] = &tablePlan{
 			encoder:   newEncoder(l),
 			copySQL:   copyStatement(l),
-			insertSQL: insertStatement(l),
+			insertSQL: insertStatement(l), insertReturningSQL: insertReturningStatement(l),
 		}
 	}
 	return w
@@ -118,9 +119,53 @@ var ErrNotKept = errors.New("refused points cannot be kept in rejected_points")
 // rejected is nowhere. After any other error some points may be committed and
 // some not. Writing all of them again is safe, and rejects none of them twice.
 func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) (Result, error) {
+	return w.write(ctx, points, taskID, new(outcome))
+}
+
+// WriteMerged writes the points of several requests of one lane together, and
+// leaves the lists as they are. It returns the result of each request: of points
+// with the same key, those of an earlier request come first. The error is that of
+// Write, for all of them; after an ErrNotKept the results are complete, and after
+// any other error they are empty.
+func (w *Writer) WriteMerged(ctx context.Context, lists []*lane.Points) ([]Result, error) {
+	results := make([]Result, len(lists))
+	done := outcome{listsDuplicates: true}
+	merged, err := w.write(ctx, lane.Merge(lists), "", &done)
+	if err != nil && !errors.Is(err, ErrNotKept) {
+		return results, err
+	}
+	starts := make([]int, len(lists)) // of each list in the merged one
+	for i, list := range lists {
+		results[i].Inserted = list.Len()
+		if i > 0 {
+			starts[i] = starts[i-1] + lists[i-1].Len()
+		}
+	}
+	find := func(index int) (list, place int) {
+		list, exact := slices.BinarySearch(starts, index)
+		if !exact {
+			list--
+		}
+		return list, index - starts[list]
+	}
+	for _, index := range done.duplicateIndexes {
+		list, _ := find(index)
+		results[list].Inserted--
+		results[list].Duplicates++
+	}
+	for _, refusal := range merged.Rejected {
+		list, place := find(refusal.Index)
+		refusal.Index = lists[list].Index(place)
+		results[list].Inserted--
+		results[list].Rejected = append(results[list].Rejected, refusal)
+	}
+	return results, err
+}
+
+// write writes points and adds to done what became of them.
+func (w *Writer) write(ctx context.Context, points *lane.Points, taskID string, done *outcome) (Result, error) {
 	start := time.Now()
-	var done outcome
-	given, err := w.writeParts(ctx, points, &done)
+	given, err := w.writeParts(ctx, points, done)
 	result := done.result()
 	if err == nil {
 		err = w.reject(ctx, done.refused, taskID)
@@ -136,6 +181,22 @@ func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) 
 type outcome struct {
 	inserted, duplicates int
 	refused              []refusedPoint
+
+	// duplicateIndexes lists the duplicates, as lane.Points.Index returns them,
+	// if listsDuplicates is set.
+	listsDuplicates  bool
+	duplicateIndexes []int
+}
+
+// addDuplicates adds points that are in the table already.
+func (o *outcome) addDuplicates(points *lane.Points) {
+	o.duplicates += points.Len()
+	if !o.listsDuplicates {
+		return
+	}
+	for row := range points.Rows {
+		o.duplicateIndexes = append(o.duplicateIndexes, points.Index(row))
+	}
 }
 
 // refusedPoint is a list of one point, and why the database refused it.
@@ -168,8 +229,15 @@ func (w *Writer) writeParts(ctx context.Context, points *lane.Points, done *outc
 			return given, err
 		}
 	}
-	again := withKeysOf(others, done.refused[before:])
-	done.duplicates += others.Len() - again.Len()
+	if others.Len() == 0 {
+		return given, nil
+	}
+	refused := make(map[key]bool)
+	for _, r := range done.refused[before:] {
+		refused[keyOf(r.point, 0)] = true
+	}
+	again, duplicates := splitByKeys(others, refused)
+	done.addDuplicates(duplicates)
 	if again.Len() > 0 {
 		_, err = w.writeParts(ctx, again, done)
 	}
@@ -181,10 +249,8 @@ func (w *Writer) writeParts(ctx context.Context, points *lane.Points, done *outc
 // To find k refused points of n takes at most 2n transactions, and no more than
 // 2k·(log₂(n/k)+2): those that fail write nothing, so they wait for no disk.
 func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, done *outcome) error {
-	result, err := w.writeTransaction(ctx, points)
+	err := w.writeTransaction(ctx, points, done)
 	if err == nil {
-		done.inserted += result.Inserted
-		done.duplicates += result.Duplicates
 		return nil
 	}
 	why := asDataError(err)
@@ -204,22 +270,44 @@ func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, done *ou
 
 // writeTransaction copies points into the table. When one of them is there
 // already, or duplicates were seen lately, it inserts them instead.
-func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points) (Result, error) {
+func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points, done *outcome) error {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	t := w.tables[points.Lane.Name]
 	if points.Len() < copyMin || t.copyCooldown.Load() > 0 {
-		return w.Insert(ctx, points)
+		return w.insert(ctx, t, points, done)
 	}
 	err := w.copyIn(ctx, t, points)
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == pgerrcode.UniqueViolation {
-		return w.Insert(ctx, points)
+		return w.insert(ctx, t, points, done)
 	}
+	if err == nil {
+		done.inserted += points.Len()
+	}
+	return err
+}
+
+// insert inserts points and adds to done what became of them.
+func (w *Writer) insert(ctx context.Context, t *tablePlan, points *lane.Points, done *outcome) error {
+	if !done.listsDuplicates {
+		result, err := w.Insert(ctx, points)
+		done.inserted += result.Inserted
+		done.duplicates += result.Duplicates
+		return err
+	}
+	read, err := w.execInsert(ctx, t, t.insertReturningSQL, points)
 	if err != nil {
-		return Result{}, err
+		return err
 	}
-	return Result{Inserted: points.Len()}, nil
+	inserted := make(map[key]bool, len(read.Rows))
+	for _, cells := range read.Rows {
+		inserted[decodeKey(cells)] = true
+	}
+	_, duplicates := splitByKeys(points, inserted)
+	done.inserted += points.Len() - duplicates.Len()
+	done.addDuplicates(duplicates)
+	return nil
 }
 
 // Insert commits points in one statement with ON CONFLICT DO NOTHING, and
@@ -227,6 +315,16 @@ func (w *Writer) writeTransaction(ctx context.Context, points *lane.Points) (Res
 // key or few.
 func (w *Writer) Insert(ctx context.Context, points *lane.Points) (Result, error) {
 	t := w.tables[points.Lane.Name]
+	read, err := w.execInsert(ctx, t, t.insertSQL, points)
+	if err != nil {
+		return Result{}, err
+	}
+	inserted := int(read.CommandTag.RowsAffected())
+	return Result{Inserted: inserted, Duplicates: points.Len() - inserted}, nil
+}
+
+// execInsert executes a statement that inserts points.
+func (w *Writer) execInsert(ctx context.Context, t *tablePlan, statement string, points *lane.Points) (*pgconn.Result, error) {
 	buffer := w.buffers.Get().(*[]byte)
 	defer w.buffers.Put(buffer)
 	*buffer = (*buffer)[:0]
@@ -245,24 +343,22 @@ func (w *Writer) Insert(ctx context.Context, points *lane.Points) (Result, error
 
 	connection, err := w.pool.Acquire(ctx)
 	if err != nil {
-		return Result{}, fmt.Errorf("get a database connection: %w", err)
+		return nil, fmt.Errorf("get a database connection: %w", err)
 	}
 	defer connection.Release()
-	const binaryFormat = 1
-	read := connection.Conn().PgConn().ExecParams(ctx, t.insertSQL, parameters, nil, []int16{binaryFormat}, nil).Read()
+	binaryFormat := []int16{1} // for all of them
+	read := connection.Conn().PgConn().ExecParams(ctx, statement, parameters, nil, binaryFormat, binaryFormat).Read()
 	if read.Err != nil {
-		return Result{}, fmt.Errorf("insert: %w", read.Err)
+		return nil, fmt.Errorf("insert: %w", read.Err)
 	}
-	result := Result{Inserted: int(read.CommandTag.RowsAffected())}
-	result.Duplicates = points.Len() - result.Inserted
-	t.updateCopyCooldown(result)
-	return result, nil
+	t.updateCopyCooldown(int(read.CommandTag.RowsAffected()) < points.Len())
+	return read, nil
 }
 
 // updateCopyCooldown starts the cooldown after a batch with duplicates, and
 // counts it down after one without.
-func (t *tablePlan) updateCopyCooldown(result Result) {
-	if result.Duplicates > 0 {
+func (t *tablePlan) updateCopyCooldown(duplicates bool) {
+	if duplicates {
 		t.copyCooldown.Store(insertsAfterDuplicate)
 		return
 	}

@@ -12,19 +12,23 @@ import (
 // each returns when the write of its own batch does. There is no timer: a
 // request that arrives alone is written at once, and the more arrive, the more
 // share a round trip.
-type batcher struct {
+type batcher[R any] struct {
 	limits  Batching
 	timeout time.Duration
-	publish func(ctx context.Context, payload []byte, points int) error
+	write   writeFunc[R]
 
 	mu       sync.Mutex
-	pending  *pendingBatch // gathers for the next write; nil when nobody waits
-	flushing bool          // flushLoop runs
+	pending  *pendingBatch[R] // gathers for the next write; nil when nobody waits
+	flushing bool             // flushLoop runs
 }
 
+// writeFunc writes requests that hold so many points together.
+type writeFunc[R any] func(ctx context.Context, requests []R, points int) error
+
 // pendingBatch is the requests that go with one write.
-type pendingBatch struct {
-	requests []request
+type pendingBatch[R any] struct {
+	requests []R
+	sizes    []int // of the requests, in points
 	points   int
 	deadline time.Time // of the request that waits longest
 
@@ -32,28 +36,24 @@ type pendingBatch struct {
 	err  error
 }
 
-type request struct {
-	payload []byte
-	points  int
+// newBatcher returns a batcher that hands requests to write, one batch at a
+// time. Each holds at most limits.MaxPoints points.
+func newBatcher[R any](limits Batching, timeout time.Duration, write writeFunc[R]) *batcher[R] {
+	return &batcher[R]{limits: limits, timeout: timeout, write: write}
 }
 
-// newBatcher returns a batcher that hands payloads of joined requests to
-// publish, one at a time. Each holds at most limits.MaxPoints points.
-func newBatcher(limits Batching, timeout time.Duration, publish func(ctx context.Context, payload []byte, points int) error) *batcher {
-	return &batcher{limits: limits, timeout: timeout, publish: publish}
-}
-
-// submit returns what publish returned for the batch that the payload went
-// with, after at most the batcher's timeout if publish heeds its context. A
-// request must hold fewer points than limits.MinPoints.
-func (b *batcher) submit(payload []byte, points int) error {
+// submit returns what write returned for the batch that the request went with,
+// after at most the batcher's timeout if write heeds its context. A request must
+// hold fewer points than limits.MinPoints.
+func (b *batcher[R]) submit(request R, points int) error {
 	b.mu.Lock()
 	p := b.pending
 	if p == nil {
-		p = &pendingBatch{deadline: time.Now().Add(b.timeout), done: make(chan struct{})}
+		p = &pendingBatch[R]{deadline: time.Now().Add(b.timeout), done: make(chan struct{})}
 		b.pending = p
 	}
-	p.requests = append(p.requests, request{payload, points})
+	p.requests = append(p.requests, request)
+	p.sizes = append(p.sizes, points)
 	p.points += points
 	if !b.flushing {
 		b.flushing = true
@@ -66,7 +66,7 @@ func (b *batcher) submit(payload []byte, points int) error {
 }
 
 // flushLoop flushes one batch after another until nobody waits.
-func (b *batcher) flushLoop() {
+func (b *batcher[R]) flushLoop() {
 	for {
 		// The requests that the last flush answered, and those that arrived
 		// with this one, are ready to run: let them submit first. With many
@@ -88,43 +88,27 @@ func (b *batcher) flushLoop() {
 	}
 }
 
-// flush publishes a batch, in parts if it holds more points than the limits
-// allow. The first error ends it. No request's context applies: each of them
-// waits for the write, even one whose client has gone.
-func (b *batcher) flush(p *pendingBatch) error {
+// flush writes a batch, in parts if it holds more points than the limits allow.
+// The first error ends it. No request's context applies: each of them waits for
+// the write, even one whose client has gone.
+func (b *batcher[R]) flush(p *pendingBatch[R]) error {
 	ctx, cancel := context.WithDeadline(context.Background(), p.deadline)
 	defer cancel()
-	for _, part := range p.split(b.limits) {
-		size, points := 0, 0
-		for _, r := range part {
-			size += len(r.payload)
-			points += r.points
-		}
-		payload := make([]byte, 0, size)
-		for _, r := range part {
-			payload = append(payload, r.payload...)
-		}
-		if err := b.publish(ctx, payload, points); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// split divides the requests into as few parts as make batch tasks of about
-// the same size. At most one part is too small for a batch task.
-func (p *pendingBatch) split(limits Batching) (parts [][]request) {
+	// As few parts as make batch tasks of about the same size: at most the last
+	// one is too small for a batch task.
 	from, gathered, left := 0, 0, p.points
-	enough := splitEvenly(left, limits.MaxPoints)[0]
-	for i, r := range p.requests {
-		if gathered >= limits.MinPoints && (gathered >= enough || gathered+r.points > limits.MaxPoints) {
-			parts = append(parts, p.requests[from:i])
+	enough := splitEvenly(left, b.limits.MaxPoints)[0]
+	for i, points := range p.sizes {
+		if gathered >= b.limits.MinPoints && (gathered >= enough || gathered+points > b.limits.MaxPoints) {
+			if err := b.write(ctx, p.requests[from:i], gathered); err != nil {
+				return err
+			}
 			left -= gathered
-			from, gathered, enough = i, 0, splitEvenly(left, limits.MaxPoints)[0]
+			from, gathered, enough = i, 0, splitEvenly(left, b.limits.MaxPoints)[0]
 		}
-		gathered += r.points
+		gathered += points
 	}
-	return append(parts, p.requests[from:])
+	return b.write(ctx, p.requests[from:], gathered)
 }
 
 // splitEvenly divides points into as few parts of at most limit as possible,

@@ -14,7 +14,7 @@ func TestBatcher_GivesEachRequestTheErrorOfItsOwnWrite(t *testing.T) {
 	t.Parallel()
 	failure := errors.New("Redis is down")
 	writing, release := make(chan int), make(chan error)
-	b := newBatcher(testBatching, time.Minute, func(_ context.Context, _ []byte, points int) error {
+	b := newBatcher(testBatching, time.Minute, func(_ context.Context, _ [][]byte, points int) error {
 		writing <- points
 		return <-release
 	})
@@ -42,7 +42,7 @@ func TestBatcher_GivesEachRequestTheErrorOfItsOwnWrite(t *testing.T) {
 func TestBatcher_WritesWithinTheTimeOfTheRequestThatWaitsLongest(t *testing.T) {
 	t.Parallel()
 	const timeout = 50 * time.Millisecond
-	b := newBatcher(testBatching, timeout, func(ctx context.Context, _ []byte, _ int) error {
+	b := newBatcher(testBatching, timeout, func(ctx context.Context, _ [][]byte, _ int) error {
 		<-ctx.Done()
 		return ctx.Err()
 	})

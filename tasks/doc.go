@@ -1,5 +1,5 @@
-// Package tasks carries points through Redis: from the API into asynq's queues,
-// and from the queues into PostgreSQL.
+// Package tasks carries points from the API into PostgreSQL: through asynq's queues
+// in Redis or, when Redis does not accept them, directly.
 //
 // # The way of a point
 //
@@ -17,6 +17,9 @@
 //     which groups.next chooses.
 //   - replayBuffer.add keeps a copy of what Redis has acknowledged for as long
 //     as Redis may forget it.
+//
+// Points that Redis does not accept go another way: Bypass.Write, which has a
+// batcher for each lane, too, and store.Writer.WriteMerged.
 //
 // In a worker:
 //

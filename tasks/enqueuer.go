@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ type Enqueuer struct {
 	minPoints int
 	timeout   time.Duration
 	admission *admission
-	batchers  map[string]*batcher // by the lane's name
+	batchers  map[string]*batcher[[]byte] // of payloads, by the lane's name
 	breaker   *breaker
 	publisher *publisher
 }
@@ -56,10 +57,11 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor,
 	publisher := newPublisher(asynq.NewClientFromRedisClient(connections.Enqueue), lanes, options.Batching, replay)
 	replay.publish = publisher.republish
 	breaker := newBreaker(connections.Enqueue, options.Timeout, admission.redisFailed.Store, logger)
-	batchers := make(map[string]*batcher)
+	batchers := make(map[string]*batcher[[]byte])
 	for _, l := range lanes {
 		batchers[l.Name] = newBatcher(options.Batching, options.Timeout,
-			func(ctx context.Context, payload []byte, points int) error {
+			func(ctx context.Context, payloads [][]byte, points int) error {
+				payload := slices.Concat(payloads...)
 				return breaker.do(func() error { return publisher.publish(ctx, l, payload, points) })
 			})
 	}

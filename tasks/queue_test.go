@@ -73,34 +73,36 @@ func TestSplitEvenly(t *testing.T) {
 	})
 }
 
-func TestPendingBatch_Split(t *testing.T) {
+func TestBatcher_FlushDividesALargeBatch(t *testing.T) {
 	limits := Batching{MinPoints: 500, MaxPoints: 1000}
 	rapid.Check(t, func(t *rapid.T) {
 		largest := rapid.SampledFrom([]int{1, 10, 100, 499}).Draw(t, "largest")
 		sizes := rapid.SliceOfN(rapid.IntRange(1, largest), 1, 200).Draw(t, "sizes")
-		c := &pendingBatch{}
+		c := &pendingBatch[int]{requests: sizes, sizes: sizes, deadline: time.Now().Add(time.Minute)}
 		for _, size := range sizes {
-			c.requests = append(c.requests, request{points: size})
 			c.points += size
 		}
-		small, again := 0, []request(nil)
-		parts := c.split(limits)
-		for _, part := range parts {
-			points := 0
-			for _, r := range part {
-				points += r.points
+		parts, small, again := 0, 0, []int(nil)
+		b := newBatcher(limits, time.Minute, func(_ context.Context, part []int, points int) error {
+			parts++
+			total := 0
+			for _, size := range part {
+				total += size
 			}
+			require.Equal(t, total, points)
 			require.Positive(t, points)
 			require.LessOrEqual(t, points, limits.MaxPoints)
 			if points < limits.MinPoints {
 				small++
 			}
 			again = append(again, part...)
-		}
-		require.Equal(t, c.requests, again)
+			return nil
+		})
+		require.NoError(t, b.flush(c))
+		require.Equal(t, sizes, again)
 		require.LessOrEqual(t, small, 1)
 		if largest <= 10 {
-			require.LessOrEqual(t, len(parts), c.points/limits.MaxPoints+2)
+			require.LessOrEqual(t, parts, c.points/limits.MaxPoints+2)
 		}
 	})
 }

@@ -37,7 +37,7 @@ func (p *Program) startParts(r *run) http.Handler {
 		enqueuer := p.startEnqueuer(r, monitor, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }
 		admitsLive = func() bool { return enqueuer.Admits(p.lanes[0]) }
-		ingest = &handlers.Ingest{Lanes: p.lanes, Enqueuer: enqueuer, Writer: writer}
+		ingest = &handlers.Ingest{Lanes: p.lanes, Enqueuer: enqueuer, Bypass: tasks.NewBypass(p.lanes, writer, p.batching())}
 	}
 	r.parts.Go(func() { monitor.Run(r.background) })
 	collector := status.NewCollector(status.Config{

@@ -59,6 +59,37 @@ func NewPoints(l *Lane, capacity int) *Points {
 	}
 }
 
+// Merge returns a copy of the points of lists, which are of one lane, in their
+// order. It must be given at least one list.
+func Merge(lists []*Points) *Points {
+	total := 0
+	for _, list := range lists {
+		total += list.Len()
+	}
+	merged := NewPoints(lists[0].Lane, total)
+	for _, list := range lists {
+		merged.append(list)
+	}
+	return merged
+}
+
+func (p *Points) append(list *Points) {
+	tracks, texts := int32(len(p.Tracks)), uint64(len(p.texts))
+	p.Tracks = append(p.Tracks, list.Tracks...)
+	p.texts = append(p.texts, list.texts...)
+	columns := p.Lane.ValueColumns
+	for _, row := range list.Rows {
+		cells := list.values[row.cell : row.cell+len(columns)]
+		row.TrackIndex, row.cell = row.TrackIndex+tracks, len(p.values)
+		p.Rows, p.values = append(p.Rows, row), append(p.values, cells...)
+		for i, c := range columns {
+			if c.Kind == Text {
+				p.values[row.cell+i] += texts
+			}
+		}
+	}
+}
+
 // Len is the number of points.
 func (p *Points) Len() int { return len(p.Rows) }
 

@@ -1,0 +1,67 @@
+package tasks
+
+import (
+	"context"
+	"time"
+
+	"tracklane/internal/lane"
+	"tracklane/store"
+)
+
+// bypassTimeout is how long a request that bypasses Redis waits for the database.
+const bypassTimeout = 5 * time.Second
+
+// Bypass writes points into PostgreSQL without Redis, by group commit as an
+// Enqueuer does. Any number of goroutines may use one at the same time.
+type Bypass struct {
+	writer    *store.Writer
+	minPoints int
+	batchers  map[string]*batcher[*bypassRequest] // by the lane's name
+}
+
+// bypassRequest is one request's points, and what became of them.
+type bypassRequest struct {
+	points *lane.Points
+	result store.Result
+	err    error
+}
+
+// NewBypass returns a bypass of the lanes that writes with writer. Requests of
+// fewer than batching.MinPoints points share a write of at most
+// batching.MaxPoints.
+func NewBypass(lanes []*lane.Lane, writer *store.Writer, batching Batching) *Bypass {
+	b := &Bypass{writer: writer, minPoints: batching.MinPoints, batchers: make(map[string]*batcher[*bypassRequest])}
+	for _, l := range lanes {
+		b.batchers[l.Name] = newBatcher(batching, bypassTimeout, b.writeTogether)
+	}
+	return b
+}
+
+// Write writes the points of one request. Its result and its errors are those of
+// store.Writer.Write for these points alone, whatever they were written with. It
+// waits for bypassTimeout at the most; the end of ctx does not end the write. It
+// may change the order of the points.
+func (b *Bypass) Write(ctx context.Context, points *lane.Points) (store.Result, error) {
+	if points.Len() >= b.minPoints {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bypassTimeout)
+		defer cancel()
+		return b.writer.Write(ctx, points, "")
+	}
+	r := &bypassRequest{points: points}
+	_ = b.batchers[points.Lane.Name].submit(r, points.Len()) // writeTogether returns none
+	return r.result, r.err
+}
+
+// writeTogether writes requests as one list. It gives each request its own error
+// and returns none, so that the rest of their batch is written all the same.
+func (b *Bypass) writeTogether(ctx context.Context, requests []*bypassRequest, _ int) error {
+	lists := make([]*lane.Points, len(requests))
+	for i, r := range requests {
+		lists[i] = r.points
+	}
+	results, err := b.writer.WriteMerged(ctx, lists)
+	for i, r := range requests {
+		r.result, r.err = results[i], err
+	}
+	return nil
+}
