@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -34,6 +35,11 @@ type RedisOptions struct {
 	Embedded bool
 	// Arguments are added to those of a real server.
 	Arguments []string
+	// ReplicaOf is the address, as host:port, of the master that a new server
+	// replicates, its own or that of a proxy; empty: it is a master. Afterwards it
+	// is what REPLICAOF and Sentinel made it, through restarts, too. The embedded
+	// server cannot be one.
+	ReplicaOf string
 }
 
 // Redis is a Redis server that runs as a child of this process, or in it. Its
@@ -44,6 +50,9 @@ type Redis struct {
 	port     int
 	inMemory bool
 }
+
+// replicationPoll is how often a replica is asked whether it has caught up.
+const replicationPoll = 50 * time.Millisecond
 
 // redisServer is what can be done to a Redis. For a child of this process, server
 // says how; embeddedRedis keeps its data through Stop and Kill, which only end its
@@ -65,6 +74,9 @@ type redisServer interface {
 func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	binary, name := findRedis(ctx)
 	if options.Embedded || binary == "" {
+		if options.ReplicaOf != "" {
+			return nil, errors.New("start a replica: the embedded Redis replicates nothing, install redis-server or valkey-server")
+		}
 		return startEmbeddedRedis()
 	}
 	s, err := startRedis(ctx, binary, options)
@@ -90,11 +102,18 @@ func startRedis(ctx context.Context, binary string, options RedisOptions) (*serv
 	} else if pid != 0 {
 		orDiscard(options.Logger).Info("Stopped a Redis that a killed process had left", "pid", pid)
 	}
+	// What REPLICAOF and Sentinel change is written back into this file.
+	configFile := filepath.Join(dir, "redis.conf")
+	if err := createConfig(configFile, replicaConfig(options.ReplicaOf)); err != nil {
+		lock.release()
+		return nil, err
+	}
 	s := &server{
 		name: "Redis", directory: dir, stopSignal: syscall.SIGTERM, lock: lock,
 		launcher: launcher{
 			command: func(port int) *exec.Cmd {
-				command := exec.Command(binary, append(redisArguments(dir, pidFile, port), options.Arguments...)...)
+				arguments := append([]string{configFile}, redisArguments(dir, pidFile, port)...)
+				command := exec.Command(binary, append(arguments, options.Arguments...)...)
 				command.Dir = dir
 				return command
 			},
@@ -117,6 +136,24 @@ func redisArguments(dir, pidFile string, port int) []string {
 		// comes alone. Since Redis 7 the names say listpack; all versions know these.
 		"--hash-max-ziplist-value", "512", "--zset-max-ziplist-entries", "1024",
 	}
+}
+
+// replicaConfig is the configuration of a replica of the server at an address, or
+// that of a master if the address is empty.
+func replicaConfig(address string) string {
+	host, port, _ := strings.Cut(address, ":")
+	if host == "" {
+		return ""
+	}
+	return "replicaof " + host + " " + port + "\n"
+}
+
+// createConfig writes a configuration file unless it exists.
+func createConfig(file, content string) error {
+	if _, err := os.Stat(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.WriteFile(file, []byte(content), 0o644)
 }
 
 // checkRedis returns nil if the server on port has read its data, accepts
@@ -157,6 +194,33 @@ func findRedis(ctx context.Context) (binary, name string) {
 
 // URL is where the server is reached. It stays the same through restarts.
 func (r *Redis) URL() string { return "redis://" + address(r.port) + "/0" }
+
+// Address is where the server is reached, as host:port. It stays the same through
+// restarts.
+func (r *Redis) Address() string { return address(r.port) }
+
+// AwaitReplication returns when the server, a replica, has copied its master's
+// data and receives what the master goes on to write. The error is that of ctx,
+// with the last reason why not.
+func (r *Redis) AwaitReplication(ctx context.Context) error {
+	client := redis.NewClient(&redis.Options{Addr: r.Address(), MaxRetries: -1, DialerRetries: 1})
+	defer client.Close()
+	for {
+		info, err := client.Info(ctx, "replication").Result()
+		state := redisinfo.Parse(info)
+		if err == nil && state["master_link_status"] == "up" && state["master_sync_in_progress"] == "0" {
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("its role is %q and its link %q", state["role"], state["master_link_status"])
+		}
+		select {
+		case <-time.After(replicationPoll):
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the replica %s: %w: %w", r.Address(), ctx.Err(), err)
+		}
+	}
+}
 
 // Name is which server it is, such as "redis-server 7.0.15".
 func (r *Redis) Name() string { return r.name }
