@@ -33,7 +33,8 @@ type cluster struct {
 
 // prepareCluster finds the cluster of the directory dir, or makes it. The caller
 // holds the directory's lock.
-func prepareCluster(ctx context.Context, dir string, sources binarySources, logger *slog.Logger) (cluster, error) {
+// A new one is a copy of the primary at a URL, unless that is empty.
+func prepareCluster(ctx context.Context, dir, primary string, sources binarySources, logger *slog.Logger) (cluster, error) {
 	c := cluster{dir: filepath.Join(dir, "data")}
 	if os.Geteuid() == 0 {
 		var err error
@@ -61,8 +62,11 @@ func prepareCluster(ctx context.Context, dir string, sources binarySources, logg
 	if err != nil {
 		return cluster{}, err
 	}
+	if major == 0 && primary != "" {
+		return c, c.create(ctx, c.copyCommand(primary))
+	}
 	if major == 0 {
-		return c, c.initialise(ctx)
+		return c, c.create(ctx, c.initCommand())
 	}
 	return c, c.stopOrphan(ctx, logger)
 }
@@ -161,10 +165,25 @@ func (c cluster) clusterMajor() (int, error) {
 	return strconv.Atoi(strings.TrimSpace(string(content)))
 }
 
-// initialise makes the cluster. It is made under another name and renamed, so
-// that an interrupted start leaves no half of one.
-func (c cluster) initialise(ctx context.Context) error {
-	unfinished := c.dir + ".unfinished"
+// initCommand makes an empty cluster, and copyCommand a standby's copy of the
+// primary at a URL.
+func (c cluster) initCommand() *exec.Cmd {
+	return exec.Command(c.installation.binary("initdb"),
+		"--pgdata="+c.unfinished(), "--username="+userName, "--auth=trust",
+		"--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")
+}
+
+func (c cluster) copyCommand(primary string) *exec.Cmd {
+	return exec.Command(c.installation.binary("pg_basebackup"), "--pgdata="+c.unfinished(), "--dbname="+primary,
+		"--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--no-manifest")
+}
+
+func (c cluster) unfinished() string { return c.dir + ".unfinished" }
+
+// create makes the cluster by a command. It is made under another name and
+// renamed, so that an interrupted start leaves no half of one.
+func (c cluster) create(ctx context.Context, command *exec.Cmd) error {
+	unfinished := c.unfinished()
 	if err := os.RemoveAll(unfinished); err != nil {
 		return err
 	}
@@ -176,9 +195,6 @@ func (c cluster) initialise(ctx context.Context) error {
 			return err
 		}
 	}
-	command := exec.Command(c.installation.binary("initdb"),
-		"--pgdata="+unfinished, "--username="+userName, "--auth=trust",
-		"--encoding=UTF8", "--no-locale", "--no-sync", "--no-instructions")
 	command.Dir = unfinished
 	command.Env = serverEnvironment()
 	var output bytes.Buffer

@@ -2,6 +2,7 @@ package devservers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os/exec"
@@ -35,6 +36,13 @@ type PostgresOptions struct {
 	// Plain leaves TimescaleDB out where it is installed: it cannot be created
 	// in any database of the server.
 	Plain bool
+	// StandbyOf is the URL of the primary, its own or by way of a proxy, that a new
+	// server copies, and from then on follows by streaming replication; empty: it
+	// is a primary. The new server is read-only until it is promoted. From its
+	// start on, a commit on the primary counts only when this server has synced
+	// it, and waits while this server is down: see Postgres.CommitAlone. It needs
+	// pg_basebackup, which a PostgreSQL that was downloaded lacks.
+	StandbyOf string
 	// BinaryRepositoryURL is the Maven repository that PostgreSQL is downloaded
 	// from where none is installed; empty: Maven Central.
 	BinaryRepositoryURL string
@@ -74,7 +82,7 @@ func startPostgres(ctx context.Context, options PostgresOptions, sources binaryS
 	if err := lock.acquire(); err != nil {
 		return nil, err
 	}
-	c, err := prepareCluster(ctx, dir, sources, orDiscard(options.Logger))
+	c, err := prepareCluster(ctx, dir, options.StandbyOf, sources, orDiscard(options.Logger))
 	if err != nil {
 		lock.release()
 		return nil, err
@@ -99,6 +107,11 @@ func startPostgres(ctx context.Context, options PostgresOptions, sources binaryS
 	}
 	if err := p.start(ctx); err != nil {
 		return nil, err
+	}
+	if options.StandbyOf != "" {
+		if err := p.becomeSynchronous(ctx, options.StandbyOf); err != nil {
+			return nil, errors.Join(err, p.Kill())
+		}
 	}
 	return p, nil
 }
