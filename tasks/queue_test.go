@@ -24,7 +24,7 @@ import (
 var testBatching = Batching{MinPoints: 500, MaxPoints: 1000, GracePeriod: time.Second, MaxDelay: 2 * time.Second}
 
 // startRedis starts a Redis for one test and returns the pools to it.
-func startRedis(t *testing.T) (*devservers.Redis, *Connections) {
+func startRedis(t testing.TB) (*devservers.Redis, *Connections) {
 	t.Helper()
 	server, err := devservers.StartRedis(t.Context(), devservers.RedisOptions{Dir: t.TempDir()})
 	require.NoError(t, err)

@@ -39,6 +39,7 @@ type Worker struct {
 	handler  *taskHandler
 	drainer  *drainer
 	crashed  []*crashedWork // one a lane
+	orphans  *orphanSearch
 	logger   *slog.Logger
 }
 
@@ -60,6 +61,7 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, monitor *Monitor, w
 	}
 	return &Worker{
 		redis: connections.Work, lanes: byName, options: options, crashed: crashed,
+		orphans:  newOrphanSearch(connections.Work, lanes, logger),
 		stopping: stopping, handler: handler, drainer: drainer,
 		logger: logger,
 	}
@@ -100,6 +102,7 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var background sync.WaitGroup
 	background.Go(func() { every(ctx, maintenanceInterval, func() { w.maintain(ctx) }) })
+	background.Go(func() { w.orphans.run(ctx) })
 	background.Go(func() { w.drainer.run(ctx) })
 	<-ctx.Done()
 	close(w.stopping)
@@ -165,7 +168,8 @@ func (w *Worker) registerQueues(ctx context.Context) {
 	}
 }
 
-// maintain registers the queues and gives back to them what crashes took away.
+// maintain registers the queues and gives back to them what crashes took away and
+// operators archived.
 func (w *Worker) maintain(ctx context.Context) {
 	w.registerQueues(ctx)
 	for _, c := range w.crashed {
@@ -179,14 +183,16 @@ func (w *Worker) maintain(ctx context.Context) {
 		}
 	}
 	for _, l := range w.lanes {
-		recovered, err := recoverOrphanedGroups(ctx, w.redis, l)
-		switch {
-		case ctx.Err() != nil:
-			return
-		case err != nil:
-			w.logger.Warn("orphaned groups were not searched for", "error", err)
-		case recovered > 0:
-			w.logger.Info("recovered groups that a crash had orphaned", "lane", l.Name, "groups", recovered)
+		groups, err := recoverOrphanedGroups(ctx, w.redis, l)
+		if groups > 0 {
+			w.logger.Info("recovered groups that a crash had orphaned", "lane", l.Name, "groups", groups)
+		}
+		archived, archiveErr := runArchived(ctx, w.redis, l, time.Now())
+		if archived > 0 {
+			w.logger.Warn("an operator archived tasks; they are queued again", "lane", l.Name, "tasks", archived)
+		}
+		if err := errors.Join(err, archiveErr); err != nil && ctx.Err() == nil {
+			w.logger.Warn("a queue was not maintained", "error", err)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func (s Snapshot) Reasons() []string {
 	}
 	for _, l := range s.Lanes {
 		if n := l.Queue.Archived; n > 0 {
-			add("The queue %s has %d archived tasks: run them from asynqmon, or look at 'tracklane rejected list'.", l.Name, n)
+			add("The queue %s has %d archived tasks: an operator archived them, and the workers run them again.", l.Name, n)
 		}
 		if age := l.Backlog.OldestAge; age > maxBacklogAge {
 			add("A point in the queue %s has waited for %s.", l.Name, age.Round(time.Second))

@@ -58,7 +58,7 @@ func troubled(s Snapshot) Snapshot {
 	s.Reasons = []string{
 		"The database is down: points wait in Redis.",
 		"A point in the queue live has waited for 2m14s.",
-		"The queue upload has 3 archived tasks: run them from asynqmon, or look at 'tracklane rejected list'.",
+		"The queue upload has 3 archived tasks: an operator archived them, and the workers run them again.",
 		"The queue scoring is paused.",
 		"Redis keeps queued points in memory only: set appendonly to yes.",
 	}
