@@ -198,6 +198,15 @@ func TestHealth_NamesEachReasonInWords(t *testing.T) {
 	database, err := pgx.Connect(t.Context(), in.postgres.DSN())
 	require.NoError(t, err)
 	defer database.Close(context.Background())
+	for _, value := range []string{"off", "on"} {
+		_, err = database.Exec(t.Context(), `ALTER SYSTEM SET fsync = `+value)
+		require.NoError(t, err)
+		_, err = database.Exec(t.Context(), `SELECT pg_reload_conf()`)
+		require.NoError(t, err)
+		if value == "off" {
+			in.requireReason(t, "its fsync is off")
+		}
+	}
 	_, err = database.Exec(t.Context(), `INSERT INTO rejected_points (lane, payload, error) VALUES ('live', 'x', 'test')`)
 	require.NoError(t, err)
 	in.requireReason(t, "The database refused points")

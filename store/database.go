@@ -31,6 +31,10 @@ type DatabaseStatus struct {
 	Writable    bool // it accepts writes, and this role may insert into every lane's table
 	Rejected    bool // the dead-letter table, rejected_points, holds some
 
+	// NoSync: its fsync is off, so that it may lose what it committed, or all of
+	// its data, when its machine fails.
+	NoSync bool
+
 	// NoRejects: the dead-letter table is there, but this role may not put
 	// points into it.
 	NoRejects bool
@@ -42,11 +46,12 @@ func (d *Database) Check(ctx context.Context) (DatabaseStatus, error) {
 	var rejects *bool
 	err := d.pool.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb'),
+			current_setting('fsync') = 'off',
 			current_setting('transaction_read_only') = 'off'
 				AND (SELECT bool_and(coalesce(has_table_privilege(to_regclass(name), 'INSERT'), false)) FROM unnest($1::text[]) AS name),
 			has_table_privilege(to_regclass('rejected_points'), 'SELECT')
 				AND has_table_privilege(to_regclass('rejected_points'), 'INSERT')`,
-		d.tables).Scan(&s.TimescaleDB, &s.Writable, &rejects)
+		d.tables).Scan(&s.TimescaleDB, &s.NoSync, &s.Writable, &rejects)
 	if err != nil {
 		return DatabaseStatus{}, fmt.Errorf("ask the database how it is: %w", err)
 	}

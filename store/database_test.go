@@ -32,7 +32,8 @@ func TestDatabase_CheckReportsWhetherItAcceptsPoints(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, check(migrated).Writable)
 
-	readOnly := openMigrated(t)
+	readOnly := openMigrated(t) // of a server for tests
+	assert.True(t, check(NewDatabase(readOnly, lanes)).NoSync)
 	_, err = readOnly.Exec(t.Context(), `DO $$ BEGIN
 		EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = on', current_database());
 	END $$`)

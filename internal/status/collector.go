@@ -138,7 +138,7 @@ func (c *Collector) collectDatabase(ctx context.Context) Database {
 		return d // it counts as down; why is in the log of who writes to it
 	}
 	d.Connected, d.Latency = true, time.Since(start)
-	d.TimescaleDB, d.Writable = found.TimescaleDB, found.Writable
+	d.TimescaleDB, d.NoSync, d.Writable = found.TimescaleDB, found.NoSync, found.Writable
 	d.HasRejected, d.NoRejects = found.Rejected, found.NoRejects
 	return d
 }

@@ -51,6 +51,7 @@ type Database struct {
 	Latency     time.Duration
 	TimescaleDB bool // the extension is installed
 	Writable    bool // points of every lane can be inserted
+	NoSync      bool // its fsync is off
 	HasRejected bool // the dead-letter table holds points
 	NoRejects   bool // this role may not put points into the dead-letter table
 	Pool        Pool
@@ -106,6 +107,9 @@ func (s Snapshot) Reasons() []string {
 	}
 	if s.Database.Connected && !s.Database.Writable {
 		add("The database accepts no points: it is read-only, a table is missing, or this process's role may not insert into it.")
+	}
+	if s.Database.NoSync {
+		add("PostgreSQL may lose committed points when its machine fails: its fsync is off, set it to on.")
 	}
 	if s.Redis.Connected && !s.RedisWritable {
 		add("Redis accepts no writes: it is a replica, out of memory, or cannot write its file.")

@@ -108,6 +108,7 @@ func TestSnapshot_Reasons(t *testing.T) {
 		"an old backlog":  {func(s *Snapshot) { s.Lanes[0].Backlog.OldestAge = 61 * time.Second }, Degraded, "has waited for 1m1s"},
 		"a paused queue":  {func(s *Snapshot) { s.Lanes[0].Queue.Paused = true }, Degraded, "The queue live is paused"},
 		"read-only":       {func(s *Snapshot) { s.Database.Writable = false }, Degraded, "The database accepts no points"},
+		"unsynced":        {func(s *Snapshot) { s.Database.NoSync = true }, Degraded, "its fsync is off"},
 		"a replica":       {func(s *Snapshot) { s.RedisWritable = false }, Degraded, "Redis accepts no writes"},
 		"a full queue":    {func(s *Snapshot) { s.RedisFull = true }, Degraded, "Redis holds as many points as it may"},
 		"no dead letters": {func(s *Snapshot) { s.Database.NoRejects = true }, Degraded, "may not write to rejected_points"},
