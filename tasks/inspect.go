@@ -27,6 +27,7 @@ type Inspector struct {
 	client    redis.UniversalClient
 	inspector *asynq.Inspector
 	lanes     []*lane.Lane
+	now       func() time.Time
 }
 
 // NewInspector returns an inspector of the lanes' queues.
@@ -35,6 +36,7 @@ func NewInspector(connections *Connections, lanes []*lane.Lane) *Inspector {
 		client:    connections.Inspect,
 		inspector: asynq.NewInspectorFromRedisClient(connections.Inspect),
 		lanes:     lanes,
+		now:       time.Now,
 	}
 }
 
@@ -51,19 +53,23 @@ type Redis struct {
 	Replicas        int    // that are connected
 	MinReplicas     string // min-replicas-to-write; empty where CONFIG is forbidden
 	Latency         time.Duration
+	ClockOffset     time.Duration // how far this process's clock is ahead of Redis's, give or take Latency
 }
 
 // Redis returns the state of the server. A server that does not respond is not
 // connected, and a field that it does not report is zero.
 func (i *Inspector) Redis(ctx context.Context) Redis {
 	start := time.Now()
+	asked := i.now()
 	var info *redis.StringCmd
+	var clock *redis.TimeCmd
 	var appendFsync, minReplicas *redis.MapStringStringCmd
 	// Each command has an error of its own.
 	_, _ = i.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		info = pipe.Info(ctx, "server", "memory", "persistence", "replication")
 		minReplicas = pipe.ConfigGet(ctx, "min-replicas-to-write")
 		appendFsync = pipe.ConfigGet(ctx, "appendfsync")
+		clock = pipe.Time(ctx)
 		return nil
 	})
 	text, err := info.Result()
@@ -74,6 +80,9 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 		}
 	}
 	state := Redis{Connected: true, Latency: time.Since(start)}
+	if at, err := clock.Result(); err == nil {
+		state.ClockOffset = asked.Add(state.Latency / 2).Sub(at)
+	}
 	fields := redisinfo.Parse(text)
 	state.Version, state.RunID = fields["redis_version"], fields["run_id"]
 	state.UsedMemory, _ = fields.Int("used_memory") // 0 when it is not known

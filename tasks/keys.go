@@ -32,6 +32,9 @@ func pendingKey(l *lane.Lane) string { return queuePrefix(l) + "pending" }
 func activeKey(l *lane.Lane) string  { return queuePrefix(l) + "active" }
 func leaseKey(l *lane.Lane) string   { return queuePrefix(l) + "lease" }
 
+// retryKey is a sorted set of task ids with the Unix time of each one's next try.
+func retryKey(l *lane.Lane) string { return queuePrefix(l) + "retry" }
+
 // taskKeyPrefix and a task id are the key of the task's hash: its message "msg",
 // its "state" in asynq's words, "pending_since" in ns and its "group".
 func taskKeyPrefix(l *lane.Lane) string { return queuePrefix(l) + "t:" }

@@ -168,8 +168,8 @@ func (w *Worker) registerQueues(ctx context.Context) {
 	}
 }
 
-// maintain registers the queues and gives back to them what crashes took away and
-// operators archived.
+// maintain registers the queues, gives back to them what crashes took away and
+// operators archived, and corrects times in the future.
 func (w *Worker) maintain(ctx context.Context) {
 	w.registerQueues(ctx)
 	for _, c := range w.crashed {
@@ -187,11 +187,16 @@ func (w *Worker) maintain(ctx context.Context) {
 		if groups > 0 {
 			w.logger.Info("recovered groups that a crash had orphaned", "lane", l.Name, "groups", groups)
 		}
+		corrected, clockErr := correctScores(ctx, w.redis, l, time.Now())
+		if corrected > 0 {
+			w.logger.Warn("tasks had times in the future: the clocks of the processes differ",
+				"lane", l.Name, "tasks", corrected)
+		}
 		archived, archiveErr := runArchived(ctx, w.redis, l, time.Now())
 		if archived > 0 {
 			w.logger.Warn("an operator archived tasks; they are queued again", "lane", l.Name, "tasks", archived)
 		}
-		if err := errors.Join(err, archiveErr); err != nil && ctx.Err() == nil {
+		if err := errors.Join(err, clockErr, archiveErr); err != nil && ctx.Err() == nil {
 			w.logger.Warn("a queue was not maintained", "error", err)
 		}
 	}

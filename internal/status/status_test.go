@@ -102,6 +102,8 @@ func TestSnapshot_Reasons(t *testing.T) {
 		"in memory":       {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
 		"a late fsync":    {func(s *Snapshot) { s.Redis.AppendFsync = "everysec" }, Degraded, "appendfsync is everysec, set it to always"},
 		"lone master":     {func(s *Snapshot) { s.Redis.Replicas, s.Redis.MinReplicas = 1, "0" }, Degraded, "set Redis's min-replicas-to-write to 1"},
+		"a fast clock":    {func(s *Snapshot) { s.Redis.ClockOffset = 10 * time.Minute }, Degraded, "differs by 10m0s from that of Redis"},
+		"a slow clock":    {func(s *Snapshot) { s.Redis.ClockOffset = -3 * time.Second }, Degraded, "differs by 3s from that of Redis"},
 		"no fsync":        {func(s *Snapshot) { s.Redis.AppendFsync = "no" }, Degraded, "appendfsync is no, set it to always"},
 		"no worker":       {func(s *Snapshot) { s.Workers = nil }, Degraded, "No worker is alive"},
 		"archived tasks":  {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
