@@ -6,12 +6,14 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
 
 	"tracklane/internal/checker"
 	"tracklane/internal/clock"
 	"tracklane/internal/lane"
+	"tracklane/migrations"
 )
 
 const (
@@ -77,12 +79,15 @@ func (c *dbChecker) look(ctx context.Context) error {
 }
 
 func (c *dbChecker) lookIn(ctx context.Context, t table) error {
-	requests := c.history.unseen(t.lane, pollLimit)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	if err := c.lookForRefused(ctx, t); err != nil {
+		return err
+	}
+	requests := c.history.unseen(t.lane, pollLimit, false)
 	if len(requests) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
-	defer cancel()
 	spans := make([]checker.Span, len(requests))
 	for i, r := range requests {
 		s := c.history.streams[r.stream]
@@ -104,15 +109,52 @@ func (c *dbChecker) lookIn(ctx context.Context, t table) error {
 	return nil
 }
 
+// lookForRefused looks for the requests whose points the database refuses; each of
+// them is a flight.
+func (c *dbChecker) lookForRefused(ctx context.Context, t table) error {
+	requests := c.history.unseen(t.lane, pollLimit, true)
+	if len(requests) == 0 {
+		return nil
+	}
+	flights := make([]string, len(requests))
+	for i, r := range requests {
+		flights[i] = c.history.streams[r.stream].identity(r.number)
+	}
+	rows, err := c.database.Query(ctx, `SELECT point->>'flight_id' AS flight, count(*) FROM rejected_points
+		WHERE lane = $1 AND point->>'flight_id' = ANY($2) GROUP BY flight`, t.lane, flights)
+	if err != nil {
+		return fmt.Errorf("look for refused points: %w", err)
+	}
+	stored := make(map[string]int)
+	var flight string
+	var count int
+	if _, err := pgx.ForEachRow(rows, []any{&flight, &count}, func() error {
+		stored[flight] = count
+		return nil
+	}); err != nil {
+		return fmt.Errorf("look for refused points: %w", err)
+	}
+	var seen []request
+	for i, r := range requests {
+		if stored[flights[i]] >= c.history.streams[r.stream].points {
+			seen = append(seen, r)
+		}
+	}
+	c.history.saw(seen, time.Now())
+	return nil
+}
+
 // comparison is what the tables hold, in points.
 type comparison struct {
 	checker.Result
 	unexpected findings // the rows that no client sent
 	losses     []loss
 
-	rejected  int // rows of rejected_points
-	archived  int // tasks that asynq gave up
-	leftTasks int // of any other state
+	refused   int64    // acknowledged points that the database had to refuse, and that are in rejected_points
+	rejected  int      // other rows of rejected_points
+	plain     []string // tables of points that are no hypertables, though there is TimescaleDB
+	archived  int      // tasks that asynq gave up
+	leftTasks int      // of any other state
 }
 
 // loss is an acknowledged request of which points are missing.
@@ -137,8 +179,14 @@ func (c *dbChecker) compare(ctx context.Context) (comparison, error) {
 			return comparison{}, fmt.Errorf("compare the table of the lane %s: %w", t.lane, err)
 		}
 	}
+	if err := c.compareRejected(ctx, tallies, &found); err != nil {
+		return comparison{}, fmt.Errorf("compare rejected_points: %w", err)
+	}
 	for i, tally := range tallies {
 		found.Add(tally.Result())
+		if c.history.streams[i].isRefused() {
+			found.refused += tally.Result().Stored
+		}
 		for _, l := range tally.Losses() {
 			r := request{i, int(l.Request)}
 			a := c.history.acknowledgement(r)
@@ -146,11 +194,51 @@ func (c *dbChecker) compare(ctx context.Context) (comparison, error) {
 		}
 	}
 	found.Unexpected = int64(found.unexpected.total)
-	err := c.database.QueryRow(ctx, "SELECT count(*) FROM rejected_points").Scan(&found.rejected)
+	status, err := migrations.ReadStatus(ctx, c.database.Config().ConnString())
 	if err != nil {
-		return comparison{}, fmt.Errorf("count rejected points: %w", err)
+		return comparison{}, fmt.Errorf("look at the schema: %w", err)
+	}
+	if status.TimescaleDB.Installed != "" {
+		found.plain = status.PlainTables
 	}
 	return found, nil
+}
+
+// compareRejected counts the rows of rejected_points: those of the points that the
+// database refuses, and all others.
+func (c *dbChecker) compareRejected(ctx context.Context, tallies []*checker.Tally, found *comparison) error {
+	flights := make(map[string]request)
+	for i, s := range c.history.streams {
+		for number := range int(c.history.sent(i).Sent()) {
+			if s.isRefused() {
+				flights[s.identity(number)] = request{i, number}
+			}
+		}
+	}
+	rows, err := c.database.Query(ctx, `SELECT coalesce(point->>'flight_id', ''),
+		coalesce((point->>'datetime')::timestamptz, 'epoch'), coalesce((point->>'lat')::float8, 0) FROM rejected_points`)
+	if err != nil {
+		return err
+	}
+	var flight string
+	var at time.Time
+	var lat float64
+	_, err = pgx.ForEachRow(rows, []any{&flight, &at, &lat}, func() error {
+		r, sent := flights[flight]
+		if !sent {
+			found.rejected++
+			return nil
+		}
+		s := c.history.streams[r.stream]
+		place := int(at.Sub(firstFix()) / time.Second)
+		if place < 0 || place >= s.points || s.point(r.number, place).lat != lat {
+			found.rejected++
+			return nil
+		}
+		tallies[r.stream].Row(uint64(r.number*s.points + place))
+		return nil
+	})
+	return err
 }
 
 // compareTable finds out where each row of a table comes from.
@@ -162,7 +250,7 @@ func (c *dbChecker) compareTable(ctx context.Context, t table, tallies []*checke
 	flights := make(map[string]flightOf)
 	for i, s := range c.history.streams {
 		sent := int(c.history.sent(i).Sent())
-		for number := 0; s.lane == t.lane && number <= sent/s.requests; number++ {
+		for number := 0; s.lane == t.lane && !s.isRefused() && number <= sent/s.requests; number++ {
 			flights[s.identity(number)] = flightOf{s, number}
 		}
 	}

@@ -42,7 +42,13 @@ func storedTraffic(t *testing.T) *dbChecker {
 	}
 	const maxPoints = 1000
 	writer := store.NewWriter(pool, all, maxPoints, nil)
-	h := newHistory(makeStreams(), time.Now())
+	_, err = pool.Exec(t.Context(), refuseFlights)
+	require.NoError(t, err)
+	streams := makeStreams()
+	for i := range streams {
+		streams[i].points = min(streams[i].points, 2500) // they all look alike
+	}
+	h := newHistory(streams, time.Now())
 	for i, s := range h.streams {
 		for number := range 3 {
 			require.Equal(t, number, h.next(i))
@@ -54,8 +60,9 @@ func storedTraffic(t *testing.T) *dbChecker {
 			require.NoError(t, err)
 			require.Empty(t, decoded.Rejected)
 			require.Equal(t, s.points, decoded.Points.Len())
-			_, err = writer.Write(t.Context(), decoded.Points, "")
+			stored, err := writer.Write(t.Context(), decoded.Points, "")
 			require.NoError(t, err)
+			require.Equal(t, s.isRefused(), len(stored.Rejected) == s.points)
 		}
 	}
 	return newDBChecker(pool, h)
@@ -63,9 +70,12 @@ func storedTraffic(t *testing.T) *dbChecker {
 
 func TestDBChecker_FindsEveryStoredPoint(t *testing.T) {
 	c := storedTraffic(t)
-	points := 0
+	points, refused := 0, 0
 	for _, s := range c.history.streams {
 		points += s.points
+		if s.isRefused() {
+			refused += s.points
+		}
 	}
 	finished := make(chan struct{})
 	close(finished)
@@ -75,7 +85,9 @@ func TestDBChecker_FindsEveryStoredPoint(t *testing.T) {
 
 	found, err := c.compare(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, comparison{Result: checker.Result{Stored: int64(2 * points), Unacknowledged: int64(points)}}, found)
+	assert.Equal(t, comparison{
+		Result: checker.Result{Stored: int64(2 * points), Unacknowledged: int64(points)}, refused: int64(2 * refused),
+	}, found)
 }
 
 func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
@@ -97,6 +109,10 @@ func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
 		"a point has moved": {
 			damage:  `UPDATE live_track_points SET lat = lat + 1e-13 WHERE flight_id = 'live-0-0' AND datetime = '2026-01-01 08:00:00Z'`,
 			missing: 1, unexpected: 1,
+		},
+		"a refused point is not in rejected_points": {
+			damage: `DELETE FROM rejected_points
+				WHERE point->>'flight_id' = 'refused-live-30-1' AND point->>'datetime' LIKE '%08:00:01Z'`, missing: 1,
 		},
 		"a value beside the key has changed": {
 			damage:  `UPDATE flymaster SET gps_alt = NULL WHERE date_time = '2026-01-01 08:00:00Z' AND device_id = 26000000000`,

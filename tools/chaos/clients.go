@@ -18,8 +18,9 @@ import (
 
 const (
 	// requestTimeout is how long a client waits for a response before it sends
-	// the same points again.
-	requestTimeout = 10 * time.Second
+	// the same points again, and largeRequestTimeout how long with a large upload.
+	requestTimeout      = 10 * time.Second
+	largeRequestTimeout = 30 * time.Second
 
 	// A client that was refused waits between these two before it tries again:
 	// less than Retry-After asks for, so that the pressure does not let up.
@@ -57,16 +58,20 @@ type responses struct {
 
 // slow is a response that took longer than slowResponse.
 type slow struct {
-	api        string
+	api, lane  string
+	points     int
+	status     int
 	start, end time.Time
 }
 
-func (r *responses) add(status int, from string, start, end time.Time, wrong string) {
+// add notes a response, or with the status 0 that there was none. wrong is what
+// breaks the contract, if anything does.
+func (r *responses) add(s slow, wrong string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.byStatus[status]++
-	if status != 0 && end.Sub(start) > slowResponse {
-		r.slow = append(r.slow, slow{from, start, end})
+	r.byStatus[s.status]++
+	if s.status != 0 && s.end.Sub(s.start) > slowResponse {
+		r.slow = append(r.slow, s)
 	}
 	if wrong != "" {
 		r.wrong.add(wrong)
@@ -84,9 +89,13 @@ type client struct {
 }
 
 func newClient(s stream, h *history, r *responses, apis []api) *client {
+	timeout := requestTimeout
+	if s.during == largeUploads {
+		timeout = largeRequestTimeout
+	}
 	return &client{
 		stream: s, history: h, responses: r, apis: apis, current: s.id % len(apis),
-		http: &http.Client{Transport: &http.Transport{}, Timeout: requestTimeout},
+		http: &http.Client{Transport: &http.Transport{}, Timeout: timeout},
 	}
 }
 
@@ -144,28 +153,38 @@ func (c *client) post(ctx context.Context, number int) (direct bool, err error) 
 	}
 	request.Header.Set("Content-Type", contentType)
 	request.Header.Set("X-Request-Id", fmt.Sprintf("%s-%d-%d", c.stream.lane, c.stream.id, number))
-	start := time.Now()
-	response, err := c.http.Do(request)
+	timed := slow{api: api.name, lane: c.stream.lane, points: c.stream.points, start: time.Now()}
+	response, text, err := c.do(request)
+	timed.end = time.Now()
 	if err != nil {
-		c.responses.add(0, api.name, start, time.Now(), "")
+		c.responses.add(timed, "")
 		return false, err
 	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	response.Body.Close()
-	if err != nil {
-		c.responses.add(0, api.name, start, time.Now(), "")
-		return false, err
-	}
+	timed.status = response.StatusCode
 	acknowledged, wrong := c.check(response, text)
 	if wrong != "" {
 		wrong = fmt.Sprintf("request %d of stream %d to %s/%s: %s: %s %.300s",
 			number, c.stream.id, api.name, c.stream.lane, wrong, response.Status, text)
 	}
-	c.responses.add(response.StatusCode, api.name, start, time.Now(), wrong)
+	c.responses.add(timed, wrong)
 	if !acknowledged {
 		return false, fmt.Errorf("the points were not accepted: %s", response.Status)
 	}
 	return response.StatusCode == http.StatusCreated, nil
+}
+
+// do sends a request and reads the whole response.
+func (c *client) do(request *http.Request) (*http.Response, []byte, error) {
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read a response: %w", err)
+	}
+	return response, text, nil
 }
 
 // check reports whether a response acknowledges all points of the request, and
@@ -191,13 +210,17 @@ func (c *client) check(response *http.Response, text []byte) (acknowledged bool,
 		Points, Inserted, Duplicates int
 		Rejected                     []any
 	}
+	rejected := 0
+	if c.stream.isRefused() && response.StatusCode == http.StatusCreated {
+		rejected = c.stream.points
+	}
 	switch err := json.Unmarshal(text, &body); {
 	case err != nil:
 		return false, "the response is not JSON"
-	case body.Points != c.stream.points || len(body.Rejected) > 0:
-		return false, fmt.Sprintf("%d good points were sent", c.stream.points)
-	case response.StatusCode == http.StatusCreated && body.Inserted+body.Duplicates != body.Points:
-		return false, "inserted and duplicates are not all points"
+	case body.Points != c.stream.points || len(body.Rejected) != rejected:
+		return false, fmt.Sprintf("%d points were sent, of which the database refuses %d", c.stream.points, rejected)
+	case response.StatusCode == http.StatusCreated && body.Inserted+body.Duplicates+rejected != body.Points:
+		return false, "inserted, duplicates and rejected are not all points"
 	}
 	return true, ""
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"tracklane/internal/clock"
 	"tracklane/internal/lane"
 	"tracklane/internal/redisinfo"
+	"tracklane/migrations"
 )
 
 // harnessName is what the harness calls itself to PostgreSQL.
@@ -23,15 +25,50 @@ const harnessName = "tracklane-chaos"
 // adminTimeout bounds what the harness does on the servers themselves.
 const adminTimeout = 5 * time.Second
 
-// prepareDatabase makes the schema and, on each table, a trigger that does what
-// the table chaos_faults says at the time. It runs after the rows are in, as
-// a full disk or a slow one is met at the end of the work, with the locks held.
-func (tb *testbed) prepareDatabase(ctx context.Context) error {
-	if err := tb.Migrate(ctx); err != nil {
-		return err
+// migrateUnderLoad lets the processes reach the database, which is empty: each of
+// them migrates it, while clients send. It returns when the schema is complete and
+// prepared for the faults. The API that was kept from Redis reaches it again then.
+func (tb *testbed) migrateUnderLoad(ctx context.Context) error {
+	for _, process := range slices.Concat(apiNames, workerNames) {
+		tb.proxies[proxyName(process, postgresName)].set(conditions{})
 	}
+	err := retryFor(ctx, migrationTimeout, func(ctx context.Context) error {
+		status, err := migrations.ReadStatus(ctx, tb.Postgres.DSN())
+		if err == nil && slices.ContainsFunc(status.Migrations, func(m migrations.Migration) bool { return m.AppliedAt.IsZero() }) {
+			err = errors.New("the schema is not complete")
+		}
+		return err
+	})
+	if err == nil {
+		err = tb.prepareDatabase(ctx)
+	}
+	tb.proxies[proxyName(apiNames[0], redisName)].set(conditions{})
+	return err
+}
+
+// duplicateTable is PostgreSQL's code for a table that is there already.
+const duplicateTable = "42P07"
+
+// migrationTimeout is how long the first migration may take.
+const migrationTimeout = 30 * time.Second
+
+// refusedFlights begins the names of the flights whose points the database
+// refuses.
+const refusedFlights = "refused-"
+
+// refuseFlights makes the database refuse them.
+const refuseFlights = `
+	ALTER TABLE live_track_points ADD CONSTRAINT chaos CHECK (flight_id NOT LIKE '` + refusedFlights + `%');
+	ALTER TABLE uploaded_track_points ADD CONSTRAINT chaos CHECK (flight_id NOT LIKE '` + refusedFlights + `%');`
+
+// prepareDatabase makes the tables refuse some flights and puts a trigger on each
+// table that does what the table chaos_faults says at the time. It runs after the
+// rows are in, as a full disk or a slow one is met at the end of the work, with the
+// locks held.
+func (tb *testbed) prepareDatabase(ctx context.Context) error {
 	statements := fmt.Sprintf(`
 		CREATE TABLE chaos_faults (kind text NOT NULL, until timestamptz NOT NULL);
+		CREATE INDEX ON rejected_points ((point->>'flight_id'));
 		CREATE FUNCTION chaos_fault() RETURNS trigger LANGUAGE plpgsql AS $$
 		DECLARE fault text;
 		BEGIN
@@ -42,15 +79,22 @@ func (tb *testbed) prepareDatabase(ctx context.Context) error {
 				PERFORM pg_sleep(0.3 + random() * 3);
 			END LOOP;
 			RETURN NULL;
-		END $$;`, diskFull)
+		END $$;`, diskFull) + refuseFlights
 	for _, l := range lane.All(lane.Options{}) {
 		statements += fmt.Sprintf("CREATE TRIGGER chaos AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION chaos_fault();",
 			pgx.Identifier{l.Table}.Sanitize())
 	}
-	if _, err := tb.database.Exec(ctx, statements); err != nil {
-		return fmt.Errorf("prepare the database: %w", err)
-	}
-	return nil
+	return retryFor(ctx, migrationTimeout, func(ctx context.Context) error {
+		_, err := tb.database.Exec(ctx, statements) // one transaction
+		var refused *pgconn.PgError
+		if errors.As(err, &refused) && refused.Code == duplicateTable {
+			return nil // it was committed, and its response lost
+		}
+		if err != nil {
+			return fmt.Errorf("prepare the database: %w", err)
+		}
+		return nil
+	})
 }
 
 // injectDBFault makes each write to the tables meet a fault for a time.
@@ -171,7 +215,12 @@ func (tb *testbed) redisInfo(ctx context.Context, section string) (redisinfo.Fie
 
 // retry does something that may fail while the last fault is being overcome.
 func retry(ctx context.Context, do func(context.Context) error) error {
-	deadline := time.Now().Add(adminTimeout)
+	return retryFor(ctx, adminTimeout, do)
+}
+
+// retryFor tries for a time. Each attempt is bounded by adminTimeout.
+func retryFor(ctx context.Context, timeout time.Duration, do func(context.Context) error) error {
+	deadline := time.Now().Add(timeout)
 	for {
 		attempt, cancel := context.WithTimeout(ctx, adminTimeout)
 		err := do(attempt)

@@ -98,14 +98,15 @@ func (h *history) endGap(at time.Time) {
 }
 
 // unseen returns the oldest acknowledged requests of a lane whose points were
-// not seen yet, at most limit of each stream.
-func (h *history) unseen(lane string, limit int) []request {
+// not seen yet, at most limit of each stream: of those that the database refuses,
+// or of all others.
+func (h *history) unseen(lane string, limit int, refused bool) []request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var found []request
 	for i := range h.entries {
 		e := &h.entries[i]
-		if h.streams[i].lane != lane {
+		if h.streams[i].lane != lane || h.streams[i].isRefused() != refused {
 			continue
 		}
 		for _, number := range e.unseen[:min(limit, len(e.unseen))] {
@@ -161,13 +162,21 @@ type totals struct {
 	points, directPoints             int
 	longestAckGap                    time.Duration
 	ackGapEnded                      time.Duration // when the longest gap did
-	medianWait, p99Wait, maxWait     time.Duration // from acknowledgement to row
-	slowest                          request       // the one that waited longest
-	slowestAt                        time.Duration // when it was acknowledged
+	medianWait, p99Wait              time.Duration // from acknowledgement to row
+	longest, longestMended           wait
 }
 
-// totals sums up what the history holds.
-func (h *history) totals() totals {
+// wait is how long an acknowledged request waited for its rows.
+type wait struct {
+	request
+	at   time.Duration // when it was acknowledged
+	time time.Duration
+}
+
+// totals sums up what the history holds. mended returns when the last fault was
+// over that kept points from their tables between two times, or the first of them
+// if there was none; nil: there were no faults.
+func (h *history) totals(mended func(acknowledged, seen time.Duration) time.Duration) totals {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := totals{
@@ -185,10 +194,16 @@ func (h *history) totals() totals {
 			if a.seen == 0 {
 				continue
 			}
-			wait := a.seen - a.at
-			waits = append(waits, wait)
-			if wait > t.maxWait {
-				t.maxWait, t.slowest, t.slowestAt = wait, request{stream, number}, a.at
+			w := wait{request{stream, number}, a.at, a.seen - a.at}
+			waits = append(waits, w.time)
+			if w.time > t.longest.time {
+				t.longest = w
+			}
+			if mended == nil || w.time <= t.longestMended.time {
+				continue
+			}
+			if w.time = a.seen - mended(a.at, a.seen); w.time > t.longestMended.time {
+				t.longestMended = w
 			}
 		}
 	}

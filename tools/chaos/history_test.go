@@ -24,8 +24,8 @@ func TestHistory_RemembersWhatWasAcknowledgedAndSeen(t *testing.T) {
 
 	assert.EqualValues(t, 1, h.sent(0).Acknowledged())
 	assert.EqualValues(t, 2, h.sent(0).Sent())
-	assert.Equal(t, []request{{0, 0}}, h.unseen("live", 10))
-	assert.Equal(t, []request{{1, 0}}, h.unseen("upload", 10))
+	assert.Equal(t, []request{{0, 0}}, h.unseen("live", 10, false))
+	assert.Equal(t, []request{{1, 0}}, h.unseen("upload", 10, false))
 
 	h.saw([]request{{1, 0}, {1, 0}}, after(12))
 	h.finish(after(10))
@@ -33,9 +33,9 @@ func TestHistory_RemembersWhatWasAcknowledgedAndSeen(t *testing.T) {
 	assert.Equal(t, totals{
 		requests: 2, unacknowledgedRequests: 1, points: 1001, directPoints: 1000,
 		longestAckGap: 7 * time.Second, ackGapEnded: 9 * time.Second,
-		medianWait: 3 * time.Second, p99Wait: 3 * time.Second, maxWait: 3 * time.Second,
-		slowest: request{1, 0}, slowestAt: 9 * time.Second,
-	}, h.totals())
+		medianWait: 3 * time.Second, p99Wait: 3 * time.Second,
+		longest: wait{request{1, 0}, 9 * time.Second, 3 * time.Second},
+	}, h.totals(nil))
 }
 
 func TestHistory_CountsTheGapBeforeTheFirstAndAfterTheLastAcknowledgement(t *testing.T) {
@@ -45,10 +45,10 @@ func TestHistory_CountsTheGapBeforeTheFirstAndAfterTheLastAcknowledgement(t *tes
 	first := newHistory(streams, start)
 	first.acknowledge(0, start.Add(5*time.Second), false)
 	first.finish(start.Add(6 * time.Second))
-	assert.Equal(t, 5*time.Second, first.totals().longestAckGap)
+	assert.Equal(t, 5*time.Second, first.totals(nil).longestAckGap)
 
 	last := newHistory(streams, start)
 	last.acknowledge(0, start.Add(time.Second), false)
 	last.finish(start.Add(6 * time.Second))
-	assert.Equal(t, 5*time.Second, last.totals().longestAckGap)
+	assert.Equal(t, 5*time.Second, last.totals(nil).longestAckGap)
 }

@@ -39,6 +39,7 @@ func (i incident) overlaps(from, to time.Duration) bool {
 // nemesis carries out a plan. Its incidents may be asked for at any time.
 type nemesis struct {
 	testbed *testbed
+	bursts  *bursts
 	start   time.Time
 
 	mu        sync.Mutex
@@ -46,11 +47,15 @@ type nemesis struct {
 }
 
 // run injects the plan's faults, each at its time, and returns when all are
-// over and what they struck runs again. When ctx ends it gives up.
+// over and what they struck runs again. When ctx ends it gives up. What this
+// machine does not allow is left out.
 func (n *nemesis) run(ctx context.Context, plan []fault, failed func(error)) {
 	var under sync.WaitGroup
 	defer under.Wait()
 	for _, f := range plan {
+		if n.testbed.disk == nil && (f.Kind == redisDiskFull || f.Kind == redisDiskStall) {
+			continue
+		}
 		if !clock.Sleep(ctx, time.Until(n.start.Add(f.At))) {
 			return
 		}
@@ -86,27 +91,9 @@ func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 	lasting := func() { clock.Sleep(ctx, time.Until(over)) }
 	switch f.Kind {
 	case kill:
-		if f.Target == redisName {
-			note = tb.unwritten(ctx)
-		}
-		target := tb.target(f.Target)
-		if err := target.Kill(); err != nil {
-			return note, err
-		}
-		note = fmt.Sprintf("dead at %s %s", time.Since(n.start).Round(time.Millisecond), note)
-		lasting()
-		return note, restart(ctx, target)
+		return n.kill(ctx, f)
 	case terminate:
-		target := tb.target(f.Target)
-		if f.Target == postgresName {
-			err = tb.smartShutdown()
-			lasting()
-			err = errors.Join(err, target.Stop(ctx))
-		} else {
-			err = target.Stop(ctx)
-			lasting()
-		}
-		return "", errors.Join(err, restart(ctx, target))
+		return "", n.terminate(ctx, f)
 	case pause:
 		target := tb.target(f.Target)
 		err := target.Pause()
@@ -130,6 +117,23 @@ func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 		err := tb.injectDBFault(ctx, f.Kind, f.Lasts)
 		lasting()
 		return "", err
+	case redisDiskFull:
+		return tb.fillRedisDisk(ctx, over)
+	case redisDiskStall:
+		return tb.stallRedisDisk(ctx, f.Lasts)
+	case stopInOutage:
+		return tb.stopDuringOutage(ctx, tb.target(f.Target), over)
+	case buttons:
+		return tb.pressButtons(ctx, tb.apis()[f.draw()%len(apiNames)].url, over)
+	case wrongTime:
+		return tb.shiftClocks(ctx, clockOffsets[f.draw()%len(clockOffsets)], over)
+	case largeUploads, refusals:
+		n.bursts.start(f.Kind, over)
+		lasting()
+		return "", nil
+	case firstMigration:
+		lasting()
+		return "", tb.migrateUnderLoad(ctx)
 	default:
 		c, note := conditionsFor(f)
 		tb.proxies[f.Target].set(c)
@@ -137,6 +141,40 @@ func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 		tb.proxies[f.Target].set(conditions{})
 		return note, nil
 	}
+}
+
+// clockOffsets are by how much clocks are wrong.
+var clockOffsets = []time.Duration{10 * time.Minute, -10 * time.Minute}
+
+// draw is a number that follows from the plan.
+func (f fault) draw() int { return int(f.Lasts / time.Millisecond) }
+
+// kill ends a target at once and starts it again when the fault is over.
+func (n *nemesis) kill(ctx context.Context, f fault) (note string, err error) {
+	if f.Target == redisName {
+		note = n.testbed.unwritten(ctx)
+	}
+	target := n.testbed.target(f.Target)
+	if err := target.Kill(); err != nil {
+		return note, err
+	}
+	note = fmt.Sprintf("dead at %s %s", time.Since(n.start).Round(time.Millisecond), note)
+	clock.Sleep(ctx, time.Until(n.start.Add(f.End())))
+	return note, restart(ctx, target)
+}
+
+// terminate ends a target in order and starts it again when the fault is over.
+func (n *nemesis) terminate(ctx context.Context, f fault) (err error) {
+	target := n.testbed.target(f.Target)
+	if f.Target == postgresName {
+		err = n.testbed.smartShutdown()
+		clock.Sleep(ctx, time.Until(n.start.Add(f.End())))
+		err = errors.Join(err, target.Stop(ctx))
+	} else {
+		err = target.Stop(ctx)
+		clock.Sleep(ctx, time.Until(n.start.Add(f.End())))
+	}
+	return errors.Join(err, restart(ctx, target))
 }
 
 // restart starts a target again, unless the run is given up.
@@ -150,7 +188,7 @@ func restart(ctx context.Context, t target) error {
 // conditionsFor is what a fault does to a proxy's connections. How bad it is
 // follows from how long the plan lets it last.
 func conditionsFor(f fault) (c conditions, note string) {
-	draw := int(f.Lasts / time.Millisecond)
+	draw := f.draw()
 	switch f.Kind {
 	case cut:
 		return conditions{Cut: true}, ""

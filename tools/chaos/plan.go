@@ -28,6 +28,27 @@ const (
 	noConnections kind = "max_connections reached"
 	diskFull      kind = "disk full (53100)"
 	diskSlow      kind = "slow commits"
+
+	// Of the disk that Redis has for itself.
+	redisDiskFull  kind = "disk full"
+	redisDiskStall kind = "fsync stalled"
+
+	// Of an API, while Redis is down and has forgotten what it had not synced.
+	stopInOutage kind = "SIGTERM while Redis is down"
+
+	// Of the queues: an operator presses every button of the web UI; the clocks
+	// of those who write to the queues are wrong.
+	buttons   kind = "every button of the web UI"
+	wrongTime kind = "clocks apart"
+
+	// Of the clients: what they send besides.
+	largeUploads kind = "uploads of 13 MB"
+	refusals     kind = "refused points in bulk"
+
+	// At the start: APIs, workers and clients run, the database is empty and out
+	// of reach, and then all processes migrate it at once. One of the APIs does
+	// not reach Redis.
+	firstMigration kind = "first migration under load"
 )
 
 // fault is one entry of a plan.
@@ -35,7 +56,7 @@ type fault struct {
 	At     time.Duration // since the start of the traffic
 	Lasts  time.Duration
 	Kind   kind
-	Target string // a server, a process or a proxy
+	Target string // a server, a process, a proxy, the queues or the clients
 }
 
 // End is when the fault is over; what was ended begins to start then.
@@ -45,6 +66,7 @@ const (
 	postgresName = "postgresql"
 	redisName    = "redis"
 	clientsName  = "clients"
+	queuesName   = "queues"
 )
 
 var (
@@ -74,40 +96,73 @@ type faultSpec struct {
 	targets  []string
 	min, max time.Duration
 	weight   int
+
+	also []string // what else it strikes
+}
+
+// all is what a fault of that target strikes.
+func (s faultSpec) all(target string) []string {
+	struck := []string{target}
+	for _, other := range s.also {
+		if other != target {
+			struck = append(struck, other)
+		}
+	}
+	return struck
+}
+
+// serversOfAPIs lists the APIs, the servers, and the ways between them: a Redis
+// that forgets must not be one of two things that are down, nor may an API have
+// been kept from seeing that Redis may forget.
+func serversOfAPIs() []string {
+	names := []string{postgresName, redisName}
+	for _, api := range apiNames {
+		names = append(names, api, proxyName(api, redisName), proxyName(api, postgresName))
+	}
+	return names
 }
 
 func faultSpecs() []faultSpec {
 	const second = time.Second
 	processes, proxies := slices.Concat(apiNames, workerNames), proxyNames()
 	return []faultSpec{
-		{kill, workerNames, second, 6 * second, 3},
-		{kill, []string{postgresName}, second, 5 * second, 2},
-		{kill, []string{redisName}, second, 5 * second, 3},
-		{kill, apiNames, second, 6 * second, 2},
-		{crash, []string{postgresName}, second, 2 * second, 2},
-		{terminate, processes, second, 6 * second, 3},
-		{terminate, []string{redisName}, second, 4 * second, 1},
-		{terminate, []string{postgresName}, second, 4 * second, 1},
-		{pause, processes, 5 * second, 40 * second, 2},
-		{pause, []string{redisName}, 5 * second, 40 * second, 1},
-		{pause, []string{postgresName}, 5 * second, 40 * second, 1},
-		{cut, proxies, second, 10 * second, 4},
-		{delay, proxies, 3 * second, 20 * second, 3},
-		{throttle, proxies, 3 * second, 20 * second, 3},
-		{blackHole, proxies, 3 * second, 20 * second, 3},
-		{mute, proxies, 3 * second, 20 * second, 3},
-		{redisFull, []string{redisName}, 3 * second, 15 * second, 2},
-		{noConnections, []string{postgresName}, 3 * second, 12 * second, 2},
-		{diskFull, []string{postgresName}, 3 * second, 15 * second, 1},
-		{diskSlow, []string{postgresName}, 3 * second, 15 * second, 1},
+		{kill, workerNames, second, 6 * second, 3, nil},
+		{kill, []string{postgresName}, second, 5 * second, 2, nil},
+		{kill, []string{redisName}, second, 5 * second, 3, nil},
+		{kill, apiNames, second, 6 * second, 2, nil},
+		{crash, []string{postgresName}, second, 2 * second, 2, nil},
+		{terminate, processes, second, 6 * second, 3, nil},
+		{terminate, []string{redisName}, second, 4 * second, 1, nil},
+		{terminate, []string{postgresName}, second, 4 * second, 1, nil},
+		{pause, processes, 5 * second, 40 * second, 2, nil},
+		{pause, []string{redisName}, 5 * second, 40 * second, 1, nil},
+		{pause, []string{postgresName}, 5 * second, 40 * second, 1, nil},
+		{cut, proxies, second, 10 * second, 4, nil},
+		{delay, proxies, 3 * second, 20 * second, 3, nil},
+		{throttle, proxies, 3 * second, 20 * second, 3, nil},
+		{blackHole, proxies, 3 * second, 20 * second, 3, nil},
+		{mute, proxies, 3 * second, 20 * second, 3, nil},
+		{redisFull, []string{redisName}, 3 * second, 15 * second, 2, nil},
+		{noConnections, []string{postgresName}, 3 * second, 12 * second, 2, nil},
+		{diskFull, []string{postgresName}, 3 * second, 15 * second, 1, nil},
+		{diskSlow, []string{postgresName}, 3 * second, 15 * second, 1, nil},
+		{redisDiskFull, []string{redisName}, 3 * second, 10 * second, 2, nil},
+		{redisDiskStall, []string{redisName}, 2 * second, 8 * second, 2, nil},
+		{stopInOutage, apiNames, 6 * second, 8 * second, 2, serversOfAPIs()},
+		{buttons, []string{queuesName}, 2 * second, 8 * second, 2, nil},
+		{wrongTime, []string{queuesName}, 3 * second, 15 * second, 2, nil},
+		{largeUploads, []string{clientsName}, 2 * second, 8 * second, 2, nil},
+		{refusals, []string{clientsName}, 2 * second, 8 * second, 2, nil},
 	}
 }
 
 const (
-	firstFault = 3 * time.Second
+	// The first migration lasts so long, and the first fault comes after it.
+	migrationDelay = 4 * time.Second
+	firstFault     = 10 * time.Second
 
 	// The pauses between the beginnings of two faults.
-	minGap, maxGap = 4 * time.Second, 10 * time.Second
+	minGap, maxGap = 3 * time.Second, 8 * time.Second
 
 	// maxAtOnce is how many faults may be under way together.
 	maxAtOnce = 4
@@ -124,9 +179,10 @@ const (
 )
 
 // makePlan returns the faults of a run. The same seed and duration give the
-// same plan. Each kind comes up before any comes up again as often as its faultSpec
-// has weight; the four kills come first, that of a worker before all, whose
-// tasks are the last to come back. No target has two faults at a time.
+// same plan. After the first migration, each kind comes up before any comes up
+// again as often as its faultSpec has weight; the four kills come first, that of a
+// worker before all, whose tasks are the last to come back. No target has two
+// faults at a time.
 func makePlan(seed uint64, duration time.Duration) []fault {
 	random := rand.New(rand.NewPCG(seed, 0))
 	all := faultSpecs()
@@ -138,7 +194,7 @@ func makePlan(seed uint64, duration time.Duration) []fault {
 		pool = slices.Insert(slices.Delete(pool, at, at+1), i, first)
 	}
 
-	var plan []fault
+	plan := []fault{{Lasts: migrationDelay, Kind: firstMigration, Target: postgresName}}
 	free := make(map[string]time.Duration) // when a target may be struck again
 	for at := firstFault; at < duration; at += minGap + rand64(random, maxGap-minGap) {
 		if len(pool) < len(all) {
@@ -148,22 +204,26 @@ func makePlan(seed uint64, duration time.Duration) []fault {
 			continue
 		}
 		for i, s := range pool {
-			target, ok := pick(s.targets, random, func(name string) bool { return free[name] <= at })
+			target, ok := pick(s.targets, random, func(name string) bool {
+				return !slices.ContainsFunc(s.all(name), func(struck string) bool { return free[struck] > at })
+			})
 			if !ok {
 				continue
 			}
 			longest := s.max
 			if duration < shortRun {
-				longest = min(longest, shortFault)
+				longest = min(longest, max(shortFault, s.min+time.Second))
 			}
 			f := fault{At: at, Lasts: s.min + rand64(random, longest-s.min), Kind: s.kind, Target: target}
 			if f.End() > duration {
 				continue
 			}
 			plan = append(plan, f)
-			free[target] = f.End() + recovery
-			if f.Kind == terminate {
-				free[target] = f.End() + recoveryOfStop
+			for _, struck := range s.all(target) {
+				free[struck] = f.End() + recovery
+				if f.Kind == terminate || f.Kind == stopInOutage {
+					free[struck] = f.End() + recoveryOfStop
+				}
 			}
 			pool = slices.Delete(pool, i, i+1)
 			break

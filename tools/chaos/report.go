@@ -23,6 +23,14 @@ func (o *outcome) violations() []string {
 	if c.rejected > 0 {
 		lines = append(lines, fmt.Sprintf("good points in rejected_points: %d rows", c.rejected))
 	}
+	for _, name := range c.plain {
+		lines = append(lines, "a table of points that is no hypertable: "+name)
+	}
+	if w := o.totals.longestMended; w.time > maxMendedWait {
+		lines = append(lines, fmt.Sprintf("a row came %s after the last fault that kept it was over: "+
+			"lane %s, stream %d, request %d, acknowledged at %s",
+			w.time.Round(time.Millisecond), makeStreams()[w.stream].lane, w.stream, w.number, w.at.Round(time.Millisecond)))
+	}
 	if c.archived > 0 {
 		lines = append(lines, fmt.Sprintf("tasks in asynq's archive: %d", c.archived))
 	}
@@ -68,19 +76,71 @@ func (o *outcome) describeLosses() []string {
 		list.list("requests they came with")...)
 }
 
-// slowResponses counts the responses that took longer than slowResponse, and those
-// of them that no fault at the API itself or on the way to it explains.
-func (o *outcome) slowResponses() (all, unexplained int) {
-	for _, s := range o.responses.slow {
-		explained := false
-		for _, i := range during(o.incidents, s.start.Sub(o.start), s.end.Sub(o.start)) {
-			explained = explained || i.Target == s.api || i.Target == proxyName(clientsName, s.api)
-		}
-		if !explained {
-			unexplained++
+// maxMendedWait is how long an acknowledged point may take to its table once what
+// kept it from there is mended.
+const maxMendedWait = time.Minute
+
+// mended returns when the last fault ended that kept points from their tables
+// between two times, or the first of them if there was none: a fault of Redis, of
+// its queues, of PostgreSQL, of a worker or of its ways to these.
+func (o *outcome) mended(acknowledged, seen time.Duration) time.Duration {
+	last := acknowledged
+	for _, i := range o.incidents {
+		holds := i.Target == redisName || i.Target == postgresName || i.Target == queuesName ||
+			slices.ContainsFunc(workerNames, func(worker string) bool { return strings.HasPrefix(i.Target, worker) })
+		if holds && i.ended != 0 && i.start <= seen && i.ended <= seen {
+			last = max(last, i.ended)
 		}
 	}
-	return len(o.responses.slow), unexplained
+	return last
+}
+
+// slowGrace is how long after a fault a response may still be slow for it: what
+// was ended starts, connections are opened again, and what was held up is done.
+const slowGrace = 5 * time.Second
+
+// attribution says what made responses take longer than slowResponse.
+type attribution struct {
+	all         int
+	byFault     map[string]int
+	unexplained findings
+}
+
+// attribute finds the fault of each slow response.
+func (o *outcome) attribute() attribution {
+	a := attribution{all: len(o.responses.slow), byFault: make(map[string]int)}
+	for _, s := range o.responses.slow {
+		start, end := s.start.Sub(o.start), s.end.Sub(o.start)
+		if name := o.faultBehind(s, start, end); name != "" {
+			a.byFault[name]++
+			continue
+		}
+		a.unexplained.add(fmt.Sprintf("%s/%s, %d points: %d after %s at %s", s.api, s.lane, s.points, s.status,
+			(end - start).Round(time.Millisecond), start.Round(time.Millisecond)))
+	}
+	return a
+}
+
+// faultBehind names what a response of an API was slow for, or nothing: a fault of
+// that API or on a way to or from it, of a server that all APIs use, or what other
+// clients send.
+func (o *outcome) faultBehind(s slow, start, end time.Duration) string {
+	if s.points == largeUpload {
+		return "uploads of 13 MB, themselves"
+	}
+	found := ""
+	for _, i := range during(o.incidents, start-slowGrace, end) {
+		if i.start > end {
+			continue
+		}
+		switch class := targetClass(i.Target); {
+		case i.Target == s.api, class == proxyClass && strings.Contains(i.Target, s.api):
+			return fmt.Sprintf("%s of %s", i.Kind, class)
+		case class == redisName, class == postgresName, class == clientsName, class == queuesName:
+			found = fmt.Sprintf("%s of %s", i.Kind, class)
+		}
+	}
+	return found
 }
 
 // write writes the report, in Markdown.
@@ -106,16 +166,19 @@ func (o *outcome) write(to io.Writer) error {
 	line("| from acknowledgement to row, median (seen each %s) | %s |", pollInterval, milliseconds(t.medianWait))
 	line("| from acknowledgement to row, 99th percentile | %s |", milliseconds(t.p99Wait))
 	line("| from acknowledgement to row, longest: lane %s, acknowledged at %s | %s |",
-		makeStreams()[t.slowest.stream].lane, milliseconds(t.slowestAt), milliseconds(t.maxWait))
-	all, unexplained := o.slowResponses()
-	line("| responses over %s | %d |", slowResponse, all)
-	line("| of these without a fault at that API or on the way to it | %d |", unexplained)
+		makeStreams()[t.longest.stream].lane, milliseconds(t.longest.at), milliseconds(t.longest.time))
+	line("| the same, from when what was broken was mended: lane %s, acknowledged at %s | %s |",
+		makeStreams()[t.longestMended.stream].lane, milliseconds(t.longestMended.at), milliseconds(t.longestMended.time))
+	slow := o.attribute()
+	line("| responses over %s | %d |", slowResponse, slow.all)
+	line("| of these without a fault that explains them | %d |", slow.unexplained.total)
 	settled := milliseconds(o.settled)
 	if !o.isSettled {
 		settled = "not within " + settled
 	}
 	line("| all stored after the last acknowledgement | %s |", settled)
-	line("| rejected points, archived tasks | %d, %d |", c.rejected, c.archived)
+	line("| points that the database had to refuse, each once in rejected_points | %d |", c.refused)
+	line("| other rejected points, archived tasks | %d, %d |", c.rejected, c.archived)
 	line("| tasks left in the queues, their points stored | %d |\n", c.leftTasks)
 
 	line("| response | count |\n| --- | ---: |")
@@ -127,7 +190,11 @@ func (o *outcome) write(to io.Writer) error {
 		line("| %s | %d |", name, o.responses.byStatus[status])
 	}
 	line("")
+	o.writeSlow(line, slow)
 	o.writeFaults(line)
+	if o.noDisk != nil {
+		line("Left out: %s and %s of redis, which need a disk of its own: %v.\n", redisDiskFull, redisDiskStall, o.noDisk)
+	}
 	if lines := o.violations(); len(lines) > 0 {
 		line("Violations:\n\n```text\n%s\n```", strings.Join(lines, "\n"))
 	}
@@ -135,9 +202,21 @@ func (o *outcome) write(to io.Writer) error {
 	return err
 }
 
+// writeSlow writes what slow responses were slow for.
+func (o *outcome) writeSlow(line func(string, ...any), slow attribution) {
+	line("| responses over %s during a fault, or up to %s after it | count |\n| --- | ---: |", slowResponse, slowGrace)
+	for _, name := range slices.Sorted(maps.Keys(slow.byFault)) {
+		line("| %s | %d |", name, slow.byFault[name])
+	}
+	line("| none | %d |\n", slow.unexplained.total)
+	if lines := slow.unexplained.list("without a fault"); len(lines) > 0 {
+		line("```text\n%s\n```\n", strings.Join(lines, "\n"))
+	}
+}
+
 // writeFaults writes how many faults of each kind struck whom.
 func (o *outcome) writeFaults(line func(string, ...any)) {
-	targets := []string{"api", "worker", redisName, postgresName, "proxy"}
+	targets := []string{"api", "worker", redisName, postgresName, proxyClass, queuesName, clientsName}
 	counts := make(map[kind]map[string]int)
 	totals := make(map[string]int)
 	lasted := make(map[kind]time.Duration)
@@ -150,7 +229,8 @@ func (o *outcome) writeFaults(line func(string, ...any)) {
 		totals[target]++
 		lasted[i.Kind] += i.ended - i.start
 	}
-	line("| fault | %s | all | together |\n| --- |%s ---: | ---: |", strings.Join(targets, " | "), strings.Repeat(" ---: |", len(targets)))
+	line("| fault | %s | all | together |\n| --- |%s ---: | ---: |",
+		strings.Join(targets, " | "), strings.Repeat(" ---: |", len(targets)))
 	for _, k := range slices.Sorted(maps.Keys(counts)) {
 		row, sum := "", 0
 		for _, target := range targets {
@@ -166,11 +246,14 @@ func (o *outcome) writeFaults(line func(string, ...any)) {
 	line("| all |%s %d | |\n", row, len(o.incidents))
 }
 
+// proxyClass is that of the targets between two others.
+const proxyClass = "proxy"
+
 // targetClass puts the targets of one sort together.
 func targetClass(target string) string {
 	switch {
 	case strings.Contains(target, " to "):
-		return "proxy"
+		return proxyClass
 	case slices.Contains(apiNames, target):
 		return "api"
 	case slices.Contains(workerNames, target):

@@ -51,6 +51,7 @@ type outcome struct {
 	responses  *responses
 	comparison comparison
 	dir        string // kept when something was wrong
+	noDisk     error  // why Redis had no disk of its own, if it had none
 }
 
 // run does a whole run. The error says that it could not be carried out; what
@@ -74,10 +75,7 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 			err = tb.Remove()
 		}
 	}()
-	found = outcome{options: o, dir: tb.Dir, responses: &responses{byStatus: make(map[int]int)}}
-	if found.machine, err = tb.ThisMachine(ctx, tb.database); err != nil {
-		return found, err
-	}
+	found = outcome{options: o, dir: tb.Dir, noDisk: tb.noDisk, responses: &responses{byStatus: make(map[int]int)}}
 	history := newHistory(makeStreams(), time.Now())
 	found.start = history.start
 	checker := newDBChecker(tb.database, history)
@@ -88,7 +86,10 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 	if found.comparison, err = checker.compare(ctx); err != nil {
 		return found, err
 	}
-	found.totals = history.totals()
+	if found.machine, err = tb.ThisMachine(ctx, tb.database); err != nil {
+		return found, err
+	}
+	found.totals = history.totals(found.mended)
 	return found, found.comparison.countTasks(tb.queues)
 }
 
@@ -98,7 +99,8 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 func (o *outcome) injectFaults(
 	ctx context.Context, tb *testbed, history *history, checker *dbChecker, fail context.CancelCauseFunc,
 ) {
-	nemesis := &nemesis{testbed: tb, start: history.start}
+	bursts := newBursts(history.streams)
+	nemesis := &nemesis{testbed: tb, bursts: bursts, start: history.start}
 	var clients, background sync.WaitGroup
 	sending, stopSending := context.WithCancel(ctx)
 	finishing, giveUp := context.WithCancel(ctx)
@@ -107,10 +109,18 @@ func (o *outcome) injectFaults(
 	defer clients.Wait()
 	defer func() { stopSending(); giveUp() }()
 
+	numbers := make(map[kind]int) // of the streams that follow a fault
 	for _, stream := range history.streams {
+		client := newClient(stream, history, o.responses, tb.apis())
+		send := func() { client.run(finishing, sending) }
+		if k := stream.during; k != "" {
+			burst := bursts.of(k, numbers[k])
+			numbers[k]++
+			send = func() { client.runDuring(finishing, sending, burst) }
+		}
 		clients.Go(func() {
 			defer reportPanic(fail)
-			newClient(stream, history, o.responses, tb.apis()).run(finishing, sending)
+			send()
 		})
 	}
 	watching, stopWatching := context.WithCancel(ctx)
@@ -143,11 +153,11 @@ func (o *outcome) injectFaults(
 // reportProgress writes a line now and then until ctx ends.
 func reportProgress(ctx context.Context, to io.Writer, h *history, n *nemesis) {
 	for clock.Sleep(ctx, progressInterval) {
-		t := h.totals()
+		t := h.totals(nil)
 		now := time.Since(h.start)
 		all := n.all()
 		fmt.Fprintf(to, "%s: %d points acknowledged, %d requests not seen yet, longest wait %s, longest gap %s, %d faults\n",
-			now.Round(time.Second), t.points, h.unseenCount(), t.maxWait.Round(time.Millisecond),
+			now.Round(time.Second), t.points, h.unseenCount(), t.longest.time.Round(time.Millisecond),
 			t.longestAckGap.Round(time.Millisecond), len(all))
 		for _, incident := range during(all, now, now) {
 			fmt.Fprintf(to, "    %s\n", incident)

@@ -37,6 +37,10 @@ type testbed struct {
 
 	database *pgxpool.Pool
 	queues   *redis.Client
+
+	appendSync string // Redis's appendfsync
+	disk       *disk  // of Redis alone; nil where this process may not mount
+	noDisk     error  // why
 }
 
 const (
@@ -55,11 +59,13 @@ const (
 func openTestbed(ctx context.Context, appendSync string, died func(error)) (opened *testbed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	system, err := harness.Open(ctx, harness.Options{Name: "chaos", RedisArguments: []string{"--appendfsync", appendSync}})
+	tb := &testbed{appendSync: appendSync, processes: make(map[string]*harness.Program), proxies: make(map[string]*proxy)}
+	tb.System, err = harness.Open(ctx, harness.Options{
+		Name: "chaos", RedisDirs: tb.makeDisk(ctx), RedisArguments: []string{"--appendfsync", appendSync},
+	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, tb.removeDisk())
 	}
-	tb := &testbed{System: system, processes: make(map[string]*harness.Program), proxies: make(map[string]*proxy)}
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%w; see %s", errors.Join(err, tb.close()), tb.Dir)
@@ -68,10 +74,24 @@ func openTestbed(ctx context.Context, appendSync string, died func(error)) (open
 	if err := tb.connect(ctx); err != nil {
 		return nil, err
 	}
-	if err := tb.prepareDatabase(ctx); err != nil {
-		return nil, err
-	}
 	return tb, tb.startProcesses(ctx, died)
+}
+
+// makeDisk gives Redis a disk of its own, where that can be done.
+func (tb *testbed) makeDisk(ctx context.Context) func(dir string) (string, error) {
+	return func(dir string) (string, error) {
+		if tb.disk, tb.noDisk = mountDisk(ctx, dir); tb.noDisk != nil {
+			return dir, nil
+		}
+		return tb.disk.dir, nil
+	}
+}
+
+func (tb *testbed) removeDisk() error {
+	if tb.disk == nil {
+		return nil
+	}
+	return tb.disk.unmount()
 }
 
 // connect opens the harness's own connections.
@@ -106,6 +126,9 @@ func (tb *testbed) startProcesses(ctx context.Context, died func(error)) error {
 		if err != nil {
 			return err
 		}
+		// The database is out of reach until it is migrated, and Redis for one API.
+		tb.proxies[proxyName(name, postgresName)].set(conditions{Cut: true})
+		tb.proxies[proxyName(name, redisName)].set(conditions{Cut: name == apiNames[0]})
 		address, err := harness.FreeAddress()
 		if err != nil {
 			return err
@@ -196,5 +219,6 @@ func (tb *testbed) close() error {
 	if tb.queues != nil {
 		failures = append(failures, tb.queues.Close())
 	}
-	return errors.Join(append(failures, tb.Stop())...)
+	failures = append(failures, tb.Stop(), tb.removeDisk())
+	return errors.Join(failures...)
 }

@@ -22,14 +22,26 @@ type stream struct {
 	points   int           // a request
 	requests int           // a flight
 	every    time.Duration // between two requests
+
+	// during is the fault during which it sends; empty: it sends all the time.
+	during kind
 }
 
-// makeStreams returns the traffic of a run: some 1,250 points a second.
+// isRefused reports whether the database refuses all points of the stream: each
+// has to be in rejected_points then, once.
+func (s stream) isRefused() bool { return s.during == refusals }
+
+// largeUpload is how many points an upload of about 13 MB has.
+const largeUpload = 100_000
+
+// makeStreams returns the traffic of a run: some 1,250 points a second, and what
+// some faults add to it.
 func makeStreams() []stream {
 	var streams []stream
+	var during kind
 	add := func(count int, lane string, points, requests int, every time.Duration) {
 		for range count {
-			streams = append(streams, stream{len(streams), lane, points, requests, every})
+			streams = append(streams, stream{len(streams), lane, points, requests, every, during})
 		}
 	}
 	add(12, "live", 1, 1000, 125*time.Millisecond)
@@ -41,6 +53,11 @@ func makeStreams() []stream {
 	add(1, "scoring", 50, 10, time.Second)
 	add(2, "flymaster", 400, 3, 6*time.Second)
 	add(1, "flymaster", 30, 20, time.Second)
+	during = largeUploads
+	add(2, "upload", largeUpload, 1, 3*time.Second)
+	during = refusals
+	add(2, "live", 10, 1, 200*time.Millisecond)
+	add(1, "upload", 1000, 1, 2*time.Second)
 	return streams
 }
 
@@ -87,7 +104,11 @@ func (s stream) identity(flight int) string {
 	case "flymaster":
 		return strconv.Itoa((s.id+1)*1_000_000_000 + flight)
 	default:
-		return fmt.Sprintf("%s-%d-%d", s.lane, s.id, flight)
+		name := fmt.Sprintf("%s-%d-%d", s.lane, s.id, flight)
+		if s.isRefused() {
+			name = refusedFlights + name
+		}
+		return name
 	}
 }
 
