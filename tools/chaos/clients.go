@@ -197,6 +197,10 @@ func (c *client) check(response *http.Response, text []byte) (acknowledged bool,
 		}
 		return false, ""
 	case http.StatusAccepted, http.StatusCreated:
+	case http.StatusUnprocessableEntity: // all points are in rejected_points
+		if !c.stream.isRefused() {
+			return false, "a good request was refused"
+		}
 	default:
 		return false, "a good request was refused"
 	}
@@ -208,18 +212,20 @@ func (c *client) check(response *http.Response, text []byte) (acknowledged bool,
 	}
 	var body struct {
 		Points, Inserted, Duplicates int
-		Rejected                     []any
+		RejectedTotal                int `json:"rejected_total"`
 	}
-	rejected := 0
-	if c.stream.isRefused() && response.StatusCode == http.StatusCreated {
-		rejected = c.stream.points
+	rejected, stored := 0, c.stream.points
+	if c.stream.isRefused() && response.StatusCode != http.StatusAccepted {
+		rejected, stored = c.stream.points, 0
 	}
 	switch err := json.Unmarshal(text, &body); {
 	case err != nil:
 		return false, "the response is not JSON"
-	case body.Points != c.stream.points || len(body.Rejected) != rejected:
-		return false, fmt.Sprintf("%d points were sent, of which the database refuses %d", c.stream.points, rejected)
-	case response.StatusCode == http.StatusCreated && body.Inserted+body.Duplicates+rejected != body.Points:
+	case body.RejectedTotal != rejected:
+		return false, fmt.Sprintf("the database refuses %d points", rejected)
+	case body.Points != c.stream.points && stored > 0:
+		return false, fmt.Sprintf("%d points were sent", c.stream.points)
+	case response.StatusCode == http.StatusCreated && body.Inserted+body.Duplicates != stored:
 		return false, "inserted, duplicates and rejected are not all points"
 	}
 	return true, ""

@@ -3,6 +3,11 @@
 // all lanes, breaks whatever can break, at random but by a seed, and then
 // compares what was acknowledged with what is stored.
 //
+// The database is a TimescaleDB where one is installed beside the PostgreSQL that
+// is found first on PATH. Redis has a small disk of its own if this process may
+// mount one; otherwise the faults of that disk are left out, and the report says
+// so.
+//
 //	go run ./tools/chaos --minutes 30 --seed 1 --report report.md
 //
 // The exit status is 0 when nothing was wrong, 1 when something was or the run

@@ -44,6 +44,7 @@ type nemesis struct {
 
 	mu        sync.Mutex
 	incidents []incident
+	targets   map[string]*sync.Mutex
 }
 
 // run injects the plan's faults, each at its time, and returns when all are
@@ -66,8 +67,17 @@ func (n *nemesis) run(ctx context.Context, plan []fault, failed func(error)) {
 	}
 }
 
-// inject does one fault and notes it.
+// inject does one fault and notes it, once the faults before it that strike the
+// same are over: one may take longer than was planned, as a failover does.
 func (n *nemesis) inject(ctx context.Context, f fault) {
+	for _, struck := range slices.Sorted(slices.Values(f.Strikes)) {
+		target := n.targetLock(struck)
+		target.Lock()
+		defer target.Unlock()
+	}
+	if ctx.Err() != nil {
+		return
+	}
 	n.mu.Lock()
 	number := len(n.incidents)
 	n.incidents = append(n.incidents, incident{fault: f, start: time.Since(n.start)})
@@ -84,16 +94,29 @@ func (n *nemesis) inject(ctx context.Context, f fault) {
 	}
 }
 
+// targetLock is held while a fault strikes a target.
+func (n *nemesis) targetLock(target string) *sync.Mutex {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.targets == nil {
+		n.targets = make(map[string]*sync.Mutex)
+	}
+	if n.targets[target] == nil {
+		n.targets[target] = new(sync.Mutex)
+	}
+	return n.targets[target]
+}
+
 // apply does what a fault is, for as long as it lasts, and undoes it.
 func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 	tb := n.testbed
-	over := n.start.Add(f.End())
+	over := time.Now().Add(f.Lasts)
 	lasting := func() { clock.Sleep(ctx, time.Until(over)) }
 	switch f.Kind {
 	case kill:
-		return n.kill(ctx, f)
+		return n.kill(ctx, f, over)
 	case terminate:
-		return "", n.terminate(ctx, f)
+		return "", n.terminate(ctx, f, over)
 	case pause:
 		target := tb.target(f.Target)
 		err := target.Pause()
@@ -121,6 +144,10 @@ func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 		return tb.fillRedisDisk(ctx, over)
 	case redisDiskStall:
 		return tb.stallRedisDisk(ctx, f.Lasts)
+	case redisFailover:
+		return tb.failOverRedis(ctx, f.Lasts)
+	case postgresFailover:
+		return tb.failOverPostgres(ctx, f.Lasts)
 	case stopInOutage:
 		return tb.stopDuringOutage(ctx, tb.target(f.Target), over)
 	case buttons:
@@ -150,7 +177,7 @@ var clockOffsets = []time.Duration{10 * time.Minute, -10 * time.Minute}
 func (f fault) draw() int { return int(f.Lasts / time.Millisecond) }
 
 // kill ends a target at once and starts it again when the fault is over.
-func (n *nemesis) kill(ctx context.Context, f fault) (note string, err error) {
+func (n *nemesis) kill(ctx context.Context, f fault, over time.Time) (note string, err error) {
 	if f.Target == redisName {
 		note = n.testbed.unwritten(ctx)
 	}
@@ -159,20 +186,20 @@ func (n *nemesis) kill(ctx context.Context, f fault) (note string, err error) {
 		return note, err
 	}
 	note = fmt.Sprintf("dead at %s %s", time.Since(n.start).Round(time.Millisecond), note)
-	clock.Sleep(ctx, time.Until(n.start.Add(f.End())))
+	clock.Sleep(ctx, time.Until(over))
 	return note, restart(ctx, target)
 }
 
 // terminate ends a target in order and starts it again when the fault is over.
-func (n *nemesis) terminate(ctx context.Context, f fault) (err error) {
+func (n *nemesis) terminate(ctx context.Context, f fault, over time.Time) (err error) {
 	target := n.testbed.target(f.Target)
 	if f.Target == postgresName {
 		err = n.testbed.smartShutdown()
-		clock.Sleep(ctx, time.Until(n.start.Add(f.End())))
+		clock.Sleep(ctx, time.Until(over))
 		err = errors.Join(err, target.Stop(ctx))
 	} else {
 		err = target.Stop(ctx)
-		clock.Sleep(ctx, time.Until(n.start.Add(f.End())))
+		clock.Sleep(ctx, time.Until(over))
 	}
 	return errors.Join(err, restart(ctx, target))
 }

@@ -33,6 +33,10 @@ const (
 	redisDiskFull  kind = "disk full"
 	redisDiskStall kind = "fsync stalled"
 
+	// A replica or a standby takes over.
+	redisFailover    kind = "failover to a lagging replica"
+	postgresFailover kind = "failover to a synchronous standby"
+
 	// Of an API, while Redis is down and has forgotten what it had not synced.
 	stopInOutage kind = "SIGTERM while Redis is down"
 
@@ -57,6 +61,9 @@ type fault struct {
 	Lasts  time.Duration
 	Kind   kind
 	Target string // a server, a process, a proxy, the queues or the clients
+
+	// Strikes lists all that the fault needs for itself, the target too.
+	Strikes []string
 }
 
 // End is when the fault is over; what was ended begins to start then.
@@ -149,6 +156,8 @@ func faultSpecs() []faultSpec {
 		{redisDiskFull, []string{redisName}, 3 * second, 10 * second, 2, nil},
 		{redisDiskStall, []string{redisName}, 2 * second, 8 * second, 2, nil},
 		{stopInOutage, apiNames, 6 * second, 8 * second, 2, serversOfAPIs()},
+		{redisFailover, []string{redisName}, 2 * second, 6 * second, 1, nil},
+		{postgresFailover, []string{postgresName}, 2 * second, 6 * second, 1, nil},
 		{buttons, []string{queuesName}, 2 * second, 8 * second, 2, nil},
 		{wrongTime, []string{queuesName}, 3 * second, 15 * second, 2, nil},
 		{largeUploads, []string{clientsName}, 2 * second, 8 * second, 2, nil},
@@ -174,8 +183,9 @@ const (
 
 	// recovery is kept free of faults behind the end of one on the same target:
 	// the server starts, or the process takes its time to stop.
-	recovery       = 3 * time.Second
-	recoveryOfStop = shutdownTimeout + recovery
+	recovery           = 3 * time.Second
+	recoveryOfStop     = shutdownTimeout + recovery
+	recoveryOfFailover = 15 * time.Second // the new server is made, too
 )
 
 // makePlan returns the faults of a run. The same seed and duration give the
@@ -194,7 +204,7 @@ func makePlan(seed uint64, duration time.Duration) []fault {
 		pool = slices.Insert(slices.Delete(pool, at, at+1), i, first)
 	}
 
-	plan := []fault{{Lasts: migrationDelay, Kind: firstMigration, Target: postgresName}}
+	plan := []fault{{Lasts: migrationDelay, Kind: firstMigration, Target: postgresName, Strikes: []string{postgresName}}}
 	free := make(map[string]time.Duration) // when a target may be struck again
 	for at := firstFault; at < duration; at += minGap + rand64(random, maxGap-minGap) {
 		if len(pool) < len(all) {
@@ -214,22 +224,33 @@ func makePlan(seed uint64, duration time.Duration) []fault {
 			if duration < shortRun {
 				longest = min(longest, max(shortFault, s.min+time.Second))
 			}
-			f := fault{At: at, Lasts: s.min + rand64(random, longest-s.min), Kind: s.kind, Target: target}
+			f := fault{
+				At: at, Lasts: s.min + rand64(random, longest-s.min), Kind: s.kind,
+				Target: target, Strikes: s.all(target),
+			}
 			if f.End() > duration {
 				continue
 			}
 			plan = append(plan, f)
-			for _, struck := range s.all(target) {
-				free[struck] = f.End() + recovery
-				if f.Kind == terminate || f.Kind == stopInOutage {
-					free[struck] = f.End() + recoveryOfStop
-				}
+			for _, struck := range f.Strikes {
+				free[struck] = f.End() + recoveryAfter(f.Kind)
 			}
 			pool = slices.Delete(pool, i, i+1)
 			break
 		}
 	}
 	return plan
+}
+
+// recoveryAfter is how long a target is left alone after a fault.
+func recoveryAfter(k kind) time.Duration {
+	switch k {
+	case terminate, stopInOutage:
+		return recoveryOfStop
+	case redisFailover, postgresFailover:
+		return recoveryOfFailover
+	}
+	return recovery
 }
 
 // shuffled returns a pool of the faultSpecs' weight.

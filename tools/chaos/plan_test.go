@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"testing"
 	"time"
 
@@ -49,14 +48,11 @@ func TestMakePlan_NoTargetHasTwoFaultsAtOnce(t *testing.T) {
 		over := make(map[string]time.Duration)
 		for _, f := range makePlan(seed, 30*time.Minute) {
 			require.LessOrEqual(t, f.End(), 30*time.Minute)
-			for _, s := range faultSpecs() {
-				if s.kind == f.Kind && slices.Contains(s.targets, f.Target) {
-					for _, struck := range s.all(f.Target) {
-						require.GreaterOrEqual(t, f.At, over[struck], "seed %d, %s of %s strikes %s", seed, f.Kind, f.Target, struck)
-						over[struck] = f.End() + recovery
-					}
-				}
+			for _, struck := range f.Strikes {
+				require.GreaterOrEqual(t, f.At, over[struck], "seed %d, %s of %s strikes %s", seed, f.Kind, f.Target, struck)
+				over[struck] = f.End() + recovery
 			}
+			require.LessOrEqual(t, f.End(), 30*time.Minute)
 		}
 	}
 }

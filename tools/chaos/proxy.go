@@ -44,12 +44,12 @@ const (
 // proxy is a TCP proxy in front of one server for one client of it.
 type proxy struct {
 	listener net.Listener
-	server   string
 	done     sync.WaitGroup
 	context  context.Context
 	cancel   context.CancelFunc
 
 	mu          sync.Mutex
+	server      string // its address
 	conditions  conditions
 	changed     chan struct{} // closed when the conditions change
 	connections map[*net.TCPConn]struct{}
@@ -89,6 +89,17 @@ func (p *proxy) set(c conditions) {
 	}
 }
 
+// redirect lets the proxy lead to another server. Every connection to the old one
+// ends.
+func (p *proxy) redirect(server string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = server
+	for connection := range p.connections {
+		reset(connection)
+	}
+}
+
 // close ends the proxy and every connection on it.
 func (p *proxy) close() {
 	p.cancel()
@@ -101,6 +112,12 @@ func (p *proxy) now() (conditions, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.conditions, p.changed
+}
+
+func (p *proxy) leadsTo() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.server
 }
 
 func (p *proxy) accept() {
@@ -145,7 +162,7 @@ func (p *proxy) remove(connection *net.TCPConn) {
 func (p *proxy) carry(client *net.TCPConn) {
 	defer p.remove(client)
 	dialer := net.Dialer{Timeout: proxyDialTimeout}
-	dialled, err := dialer.DialContext(p.context, "tcp", p.server)
+	dialled, err := dialer.DialContext(p.context, "tcp", p.leadsTo())
 	if err != nil {
 		reset(client)
 		return

@@ -31,15 +31,15 @@ func echoThroughProxy(t *testing.T) *proxy {
 			}()
 		}
 	}()
-	l, err := openProxy(server.Addr().String())
+	p, err := openProxy(server.Addr().String())
 	require.NoError(t, err)
-	t.Cleanup(l.close)
-	return l
+	t.Cleanup(p.close)
+	return p
 }
 
-func dial(t *testing.T, l *proxy) *net.TCPConn {
+func dial(t *testing.T, p *proxy) *net.TCPConn {
 	t.Helper()
-	connection, err := net.Dial("tcp", l.address())
+	connection, err := net.Dial("tcp", p.address())
 	require.NoError(t, err)
 	t.Cleanup(func() { connection.Close() })
 	require.NoError(t, connection.SetDeadline(time.Now().Add(echoTimeout)))
@@ -47,9 +47,9 @@ func dial(t *testing.T, l *proxy) *net.TCPConn {
 }
 
 // refuses checks that a new connection is broken, at once or soon.
-func refuses(t *testing.T, l *proxy) {
+func refuses(t *testing.T, p *proxy) {
 	t.Helper()
-	connection, err := net.Dial("tcp", l.address())
+	connection, err := net.Dial("tcp", p.address())
 	if err == nil {
 		defer connection.Close()
 		require.NoError(t, connection.SetDeadline(time.Now().Add(echoTimeout)))
@@ -94,29 +94,29 @@ func TestProxy_PassesOnWhatBothSidesSendAndTheirEnds(t *testing.T) {
 }
 
 func TestProxy_CutBreaksConnectionsAndRefusesNewOnes(t *testing.T) {
-	l := echoThroughProxy(t)
-	before := dial(t, l)
+	p := echoThroughProxy(t)
+	before := dial(t, p)
 	echo(t, before, "a")
-	l.set(conditions{Cut: true})
+	p.set(conditions{Cut: true})
 	_, err := before.Read(make([]byte, 1))
 	require.Error(t, err)
 
-	refuses(t, l)
+	refuses(t, p)
 
-	l.set(conditions{})
-	echo(t, dial(t, l), "b")
+	p.set(conditions{})
+	echo(t, dial(t, p), "b")
 }
 
 func TestProxy_DelayHoldsEachDirectionUp(t *testing.T) {
-	l := echoThroughProxy(t)
-	l.set(conditions{Delay: 60 * time.Millisecond})
-	assert.GreaterOrEqual(t, echo(t, dial(t, l), "a"), 120*time.Millisecond)
+	p := echoThroughProxy(t)
+	p.set(conditions{Delay: 60 * time.Millisecond})
+	assert.GreaterOrEqual(t, echo(t, dial(t, p), "a"), 120*time.Millisecond)
 }
 
 func TestProxy_ThrottleIsNoFasterThanItShould(t *testing.T) {
-	l := echoThroughProxy(t)
-	l.set(conditions{BytesPerSecond: 100_000})
-	assert.GreaterOrEqual(t, echo(t, dial(t, l), string(make([]byte, 10_000))), 200*time.Millisecond)
+	p := echoThroughProxy(t)
+	p.set(conditions{BytesPerSecond: 100_000})
+	assert.GreaterOrEqual(t, echo(t, dial(t, p), string(make([]byte, 10_000))), 200*time.Millisecond)
 }
 
 func TestProxy_HoldsEverythingAndLetsItGoAfterwards(t *testing.T) {
@@ -126,17 +126,17 @@ func TestProxy_HoldsEverythingAndLetsItGoAfterwards(t *testing.T) {
 		"the requests":    {HoldToServer: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := echoThroughProxy(t)
-			before := dial(t, l)
+			p := echoThroughProxy(t)
+			before := dial(t, p)
 			echo(t, before, "a")
-			l.set(hole)
-			during := dial(t, l)
+			p.set(hole)
+			during := dial(t, p)
 			for _, connection := range []net.Conn{before, during} {
 				_, err := io.WriteString(connection, "b")
 				require.NoError(t, err)
 				silent(t, connection)
 			}
-			l.set(conditions{})
+			p.set(conditions{})
 			for _, connection := range []net.Conn{before, during} {
 				response := make([]byte, 1)
 				_, err := io.ReadFull(connection, response)
@@ -148,12 +148,12 @@ func TestProxy_HoldsEverythingAndLetsItGoAfterwards(t *testing.T) {
 }
 
 func TestProxy_CloseEndsWhileItHoldsConnections(t *testing.T) {
-	l := echoThroughProxy(t)
-	connection := dial(t, l)
-	l.set(conditions{HoldToServer: true, HoldToClient: true})
+	p := echoThroughProxy(t)
+	connection := dial(t, p)
+	p.set(conditions{HoldToServer: true, HoldToClient: true})
 	_, err := io.WriteString(connection, "a")
 	require.NoError(t, err)
-	l.close() // must return
+	p.close() // must return
 	_, err = connection.Read(make([]byte, 1))
 	require.Error(t, err)
 }
@@ -161,9 +161,32 @@ func TestProxy_CloseEndsWhileItHoldsConnections(t *testing.T) {
 func TestProxy_RefusesWhileTheServerIsDown(t *testing.T) {
 	server, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l, err := openProxy(server.Addr().String())
+	p, err := openProxy(server.Addr().String())
 	require.NoError(t, err)
-	t.Cleanup(l.close)
+	t.Cleanup(p.close)
 	require.NoError(t, server.Close())
-	refuses(t, l)
+	refuses(t, p)
+}
+
+func TestProxy_LeadsToAnotherServerAndEndsTheConnectionsToTheOldOne(t *testing.T) {
+	t.Parallel()
+	p, other := echoThroughProxy(t), echoThroughProxy(t)
+	old := dial(t, p)
+	_, err := old.Write([]byte("x"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(old, make([]byte, 1))
+	require.NoError(t, err)
+
+	p.redirect(other.address())
+	_, err = old.Read(make([]byte, 1))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	other.set(conditions{Cut: true})
+	refuses(t, p)
+	other.set(conditions{})
+	fresh := dial(t, p)
+	_, err = fresh.Write([]byte("y"))
+	require.NoError(t, err)
+	_, err = io.ReadFull(fresh, make([]byte, 1))
+	require.NoError(t, err)
 }

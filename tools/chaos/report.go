@@ -151,7 +151,8 @@ func (o *outcome) write(to io.Writer) error {
 	milliseconds := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 	line("## Seed %d, %s\n", o.options.seed, o.options.duration)
-	line("`go run ./tools/chaos --minutes %g --seed %d` on %s.\n", o.options.duration.Minutes(), o.options.seed, o.machine)
+	line("`go run ./tools/chaos --minutes %.3g --seed %d --appendfsync %s` on %s.\n",
+		o.options.duration.Minutes(), o.options.seed, o.options.appendSync, o.machine)
 	line("| result | |\n| --- | ---: |")
 	line("| faults injected | %d |", len(o.incidents))
 	line("| points acknowledged | %d |", t.points)
@@ -192,6 +193,7 @@ func (o *outcome) write(to io.Writer) error {
 	line("")
 	o.writeSlow(line, slow)
 	o.writeFaults(line)
+	o.writeNotes(line)
 	if o.noDisk != nil {
 		line("Left out: %s and %s of redis, which need a disk of its own: %v.\n", redisDiskFull, redisDiskStall, o.noDisk)
 	}
@@ -244,6 +246,18 @@ func (o *outcome) writeFaults(line func(string, ...any)) {
 		row += fmt.Sprintf(" %d |", totals[target])
 	}
 	line("| all |%s %d | |\n", row, len(o.incidents))
+}
+
+// writeNotes writes what those faults did of which that is not plain.
+func (o *outcome) writeNotes(line func(string, ...any)) {
+	kinds := []kind{redisDiskFull, redisDiskStall, redisFailover, postgresFailover, stopInOutage, buttons, wrongTime}
+	line("```text")
+	for _, i := range o.incidents {
+		if slices.Contains(kinds, i.Kind) {
+			line("%s", i)
+		}
+	}
+	line("```\n")
 }
 
 // proxyClass is that of the targets between two others.

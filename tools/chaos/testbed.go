@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -29,7 +30,7 @@ type target interface {
 }
 
 // testbed is the whole system: the two servers, four processes of tracklane, and
-// a proxy for each pair that talks. The harness itself goes past the proxies.
+// a proxy for each pair that talks.
 type testbed struct {
 	*harness.System
 	processes map[string]*harness.Program
@@ -38,9 +39,10 @@ type testbed struct {
 	database *pgxpool.Pool
 	queues   *redis.Client
 
-	appendSync string // Redis's appendfsync
-	disk       *disk  // of Redis alone; nil where this process may not mount
-	noDisk     error  // why
+	servers    atomic.Int64 // started by failovers
+	appendSync string       // Redis's appendfsync
+	disk       *disk        // of Redis alone; nil where this process may not mount
+	noDisk     error        // why
 }
 
 const (
@@ -94,9 +96,14 @@ func (tb *testbed) removeDisk() error {
 	return tb.disk.unmount()
 }
 
-// connect opens the harness's own connections.
+// connect opens the harness's own connections, through proxies that only ever
+// change where they lead.
 func (tb *testbed) connect(ctx context.Context) error {
-	config, err := pgxpool.ParseConfig(tb.Postgres.DSN())
+	database, err := tb.throughProxy(proxyName(harnessName, postgresName), tb.Postgres.DSN())
+	if err != nil {
+		return err
+	}
+	config, err := pgxpool.ParseConfig(database)
 	if err != nil {
 		return fmt.Errorf("read the database's URL: %w", err)
 	}
@@ -106,7 +113,11 @@ func (tb *testbed) connect(ctx context.Context) error {
 	if tb.database, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	options, err := redis.ParseURL(tb.Redis.URL())
+	queues, err := tb.throughProxy(proxyName(harnessName, redisName), tb.Redis.URL())
+	if err != nil {
+		return err
+	}
+	options, err := redis.ParseURL(queues)
 	if err != nil {
 		return fmt.Errorf("read the URL of Redis: %w", err)
 	}
@@ -134,11 +145,12 @@ func (tb *testbed) startProcesses(ctx context.Context, died func(error)) error {
 			return err
 		}
 		role, _, _ := strings.Cut(name, "-")
+		environment := tb.Environment("HTTP_ADDR="+address, "DATABASE_URL="+database, "REDIS_URL="+queues,
+			"FLYMASTER_SECRET="+flymasterSecret, "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT="+shutdownTimeout.String())
 		program := &harness.Program{
 			Command: func() *exec.Cmd {
 				command := exec.Command(tb.Binary, role)
-				command.Env = tb.Environment("HTTP_ADDR="+address, "DATABASE_URL="+database, "REDIS_URL="+queues,
-					"FLYMASTER_SECRET="+flymasterSecret, "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT="+shutdownTimeout.String())
+				command.Env = environment
 				return command
 			},
 			LogFile: filepath.Join(tb.Dir, name+".log"), StopTimeout: shutdownTimeout + stopGrace, Died: died,

@@ -35,7 +35,8 @@ type System struct {
 	Postgres *devservers.Postgres
 	Redis    *devservers.Redis
 
-	redisDirs string
+	// RedisDirs is where Redis has its directory, and other servers of its kind may.
+	RedisDirs string
 }
 
 // Options say how a System is opened.
@@ -58,7 +59,7 @@ func Open(ctx context.Context, options Options) (opened *System, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the run: %w", err)
 	}
-	s := &System{Dir: dir, Binary: filepath.Join(dir, "system-under-test"), redisDirs: dir}
+	s := &System{Dir: dir, Binary: filepath.Join(dir, "system-under-test"), RedisDirs: dir}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop(), s.Remove())
@@ -72,7 +73,7 @@ func Open(ctx context.Context, options Options) (opened *System, err error) {
 		return nil, fmt.Errorf("build tracklane: %w: %s", err, output)
 	}
 	if options.RedisDirs != nil {
-		if s.redisDirs, err = options.RedisDirs(dir); err != nil {
+		if s.RedisDirs, err = options.RedisDirs(dir); err != nil {
 			return nil, fmt.Errorf("prepare the directory of Redis: %w", err)
 		}
 	}
@@ -85,7 +86,7 @@ func (s *System) start(ctx context.Context, redisArguments []string) (err error)
 	if err != nil {
 		return err
 	}
-	s.Redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.redisDirs, "redis"), Arguments: redisArguments})
+	s.Redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.RedisDirs, "redis"), Arguments: redisArguments})
 	if err != nil {
 		return err
 	}
