@@ -39,7 +39,8 @@ func (r report) markdown() string {
 	d.line("Measured on %s by\n\n    %s\n", time.Now().UTC().Format(time.DateOnly), command)
 	d.line("on one machine with generator, API, Redis, workers and PostgreSQL all on it:\n")
 	r.writeMachine(&d)
-	d.line("\nThe values are medians of %d repeats of %d points; each repeat lets all competitors run one after", r.repeats, r.points)
+	d.line("\nThe values are medians of %d repeats of %d points; each repeat lets all competitors run one after",
+		r.repeats, r.points)
 	d.line("another, and a ratio is the median of the ratios within each repeat. tracklane runs with its defaults.")
 	r.writeThroughput(&d)
 	r.writeUsage(&d)

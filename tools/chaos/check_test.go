@@ -107,7 +107,8 @@ func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
 			damage: `DELETE FROM live_track_points WHERE flight_id = 'live-0-0' AND datetime = '2026-01-01 08:00:02Z'`,
 		},
 		"a point has moved": {
-			damage:  `UPDATE live_track_points SET lat = lat + 1e-13 WHERE flight_id = 'live-0-0' AND datetime = '2026-01-01 08:00:00Z'`,
+			damage: `UPDATE live_track_points SET lat = lat + 1e-13
+				WHERE flight_id = 'live-0-0' AND datetime = '2026-01-01 08:00:00Z'`,
 			missing: 1, unexpected: 1,
 		},
 		"a refused point is not in rejected_points": {

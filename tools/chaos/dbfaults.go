@@ -34,7 +34,8 @@ func (tb *testbed) migrateUnderLoad(ctx context.Context) error {
 	}
 	err := retryFor(ctx, migrationTimeout, func(ctx context.Context) error {
 		status, err := migrations.ReadStatus(ctx, tb.Postgres.DSN())
-		if err == nil && slices.ContainsFunc(status.Migrations, func(m migrations.Migration) bool { return m.AppliedAt.IsZero() }) {
+		pending := func(m migrations.Migration) bool { return m.AppliedAt.IsZero() }
+		if err == nil && slices.ContainsFunc(status.Migrations, pending) {
 			err = errors.New("the schema is not complete")
 		}
 		return err

@@ -143,21 +143,25 @@ func (tb *testbed) fillRedisDisk(ctx context.Context, until time.Time) (note str
 	return fmt.Sprintf("%d writes refused by MISCONF, %d times Redis ended", refused, ended), err
 }
 
-// stallRedisDisk keeps what Redis writes and syncs from coming to an end.
+// stallRedisDisk keeps what Redis writes and syncs from coming to an end. The note
+// says how many writes of the harness got no response in time; with appendfsync
+// always, that none did is an error.
 func (tb *testbed) stallRedisDisk(ctx context.Context, lasts time.Duration) (note string, err error) {
-	var waited time.Duration
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		start := time.Now()
-		_ = retryFor(ctx, lasts+adminTimeout, func(ctx context.Context) error {
-			return tb.queues.Set(ctx, diskKey, "x", time.Second).Err()
-		})
-		waited = time.Since(start)
-	}()
-	err = tb.disk.freeze(ctx, lasts)
-	<-done
-	return fmt.Sprintf("a write took %s", waited.Round(time.Millisecond)), err
+	frozen := make(chan error, 1)
+	go func() { frozen <- tb.disk.freeze(ctx, lasts) }()
+	for timeouts := 0; ; {
+		if err := tb.queues.Set(ctx, diskKey, "x", time.Second).Err(); err != nil {
+			timeouts++
+		}
+		select {
+		case err = <-frozen:
+			if timeouts == 0 && tb.appendSync == "always" && ctx.Err() == nil {
+				err = errors.Join(err, errors.New("Redis did not notice that its disk stood still"))
+			}
+			return fmt.Sprintf("%d writes without a response", timeouts), err
+		case <-time.After(probePause):
+		}
+	}
 }
 
 // forgetting is what a Redis that loses its power loses: the end of its

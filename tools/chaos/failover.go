@@ -63,7 +63,8 @@ func (tb *testbed) failOverRedis(ctx context.Context, lag time.Duration) (note s
 	old := tb.Redis
 	tb.Redis = replica
 	tb.redirect(redisName, replica.Address())
-	note = fmt.Sprintf("the replica was %d bytes behind, and the master after %s", behind, time.Since(killed).Round(time.Millisecond))
+	note = fmt.Sprintf("the replica was %d bytes behind, and the master after %s",
+		behind, time.Since(killed).Round(time.Millisecond))
 	return note, errors.Join(old.Kill(), os.RemoveAll(oldDir))
 }
 

@@ -62,6 +62,9 @@ func (tb *testbed) pressButtons(ctx context.Context, through string, over time.T
 		}
 		wrong = append(wrong, err)
 	}
+	if o.pressed > 0 && o.refused == 0 {
+		wrong = append(wrong, errors.New("no button was refused: the web UI is not what this fault takes it for"))
+	}
 	return fmt.Sprintf("%d buttons pressed, %d refused", o.pressed, o.refused), errors.Join(wrong...)
 }
 

@@ -33,7 +33,7 @@ func webUI(t *testing.T, allow func(*http.Request) bool) (url string, pressed *s
 
 func TestPressButtons_PressesAllAndResumesTheQueues(t *testing.T) {
 	t.Parallel()
-	url, pressed := webUI(t, func(r *http.Request) bool { return false })
+	url, pressed := webUI(t, func(*http.Request) bool { return false })
 	_, err := new(testbed).pressButtons(t.Context(), url, time.Now().Add(time.Millisecond))
 	require.NoError(t, err)
 	for _, button := range []string{
@@ -50,7 +50,9 @@ func TestPressButtons_PressesAllAndResumesTheQueues(t *testing.T) {
 
 func TestPressButtons_FindsOneThatTakesTasksAway(t *testing.T) {
 	t.Parallel()
-	url, _ := webUI(t, func(r *http.Request) bool { return r.URL.Path == "/asynqmon/api/queues/live/pending_tasks:archive_all" })
+	url, _ := webUI(t, func(r *http.Request) bool {
+		return r.URL.Path == "/asynqmon/api/queues/live/pending_tasks:archive_all"
+	})
 	_, err := new(testbed).pressButtons(t.Context(), url, time.Now().Add(time.Millisecond))
 	require.ErrorIs(t, err, errPressed)
 }

@@ -19,7 +19,8 @@ import (
 )
 
 // ErrNoRedis says that a run cannot be carried out on this machine.
-var ErrNoRedis = errors.New("there is no redis-server or valkey-server on PATH: install one, the embedded one keeps nothing on disk")
+var ErrNoRedis = errors.New("there is no redis-server or valkey-server on PATH: install one, " +
+	"the embedded one keeps nothing on disk")
 
 // stopTimeout is how long the servers may take to stop.
 const stopTimeout = 30 * time.Second
@@ -69,7 +70,8 @@ func Open(ctx context.Context, options Options) (opened *System, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("open the directory to others: %w", err)
 	}
-	if output, err := exec.CommandContext(ctx, "go", "build", "-o", s.Binary, "tracklane/cmd/tracklane").CombinedOutput(); err != nil {
+	build := exec.CommandContext(ctx, "go", "build", "-o", s.Binary, "tracklane/cmd/tracklane")
+	if output, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build tracklane: %w: %s", err, output)
 	}
 	if options.RedisDirs != nil {
@@ -82,11 +84,15 @@ func Open(ctx context.Context, options Options) (opened *System, err error) {
 
 // start starts the servers.
 func (s *System) start(ctx context.Context, redisArguments []string) (err error) {
-	s.Postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{Dir: filepath.Join(s.Dir, "postgresql"), Durable: true})
+	s.Postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{
+		Dir: filepath.Join(s.Dir, "postgresql"), Durable: true,
+	})
 	if err != nil {
 		return err
 	}
-	s.Redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{Dir: filepath.Join(s.RedisDirs, "redis"), Arguments: redisArguments})
+	s.Redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{
+		Dir: filepath.Join(s.RedisDirs, "redis"), Arguments: redisArguments,
+	})
 	if err != nil {
 		return err
 	}
