@@ -154,7 +154,13 @@ func (c *client) post(ctx context.Context, number int) (direct bool, err error) 
 	request.Header.Set("Content-Type", contentType)
 	request.Header.Set("X-Request-Id", fmt.Sprintf("%s-%d-%d", c.stream.lane, c.stream.id, number))
 	timed := slow{api: api.name, lane: c.stream.lane, points: c.stream.points, start: time.Now()}
-	response, text, err := c.do(request)
+	response, err := c.http.Do(request)
+	if err != nil {
+		c.responses.add(timed, "")
+		return false, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
 	timed.end = time.Now()
 	if err != nil {
 		c.responses.add(timed, "")
@@ -171,20 +177,6 @@ func (c *client) post(ctx context.Context, number int) (direct bool, err error) 
 		return false, fmt.Errorf("the points were not accepted: %s", response.Status)
 	}
 	return response.StatusCode == http.StatusCreated, nil
-}
-
-// do sends a request and reads the whole response.
-func (c *client) do(request *http.Request) (*http.Response, []byte, error) {
-	response, err := c.http.Do(request)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read a response: %w", err)
-	}
-	return response, text, nil
 }
 
 // check reports whether a response acknowledges all points of the request, and

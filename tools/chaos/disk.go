@@ -138,7 +138,7 @@ func (tb *testbed) fillRedisDisk(ctx context.Context, until time.Time) (note str
 	_ = tb.Redis.Restart(ctx) // it fails when Redis runs
 	err = errors.Join(err, retry(ctx, func(ctx context.Context) error { return tb.queues.Del(ctx, diskKey).Err() }))
 	if refused == 0 && ended == 0 && ctx.Err() == nil {
-		err = errors.Join(err, errors.New("Redis did not notice that its disk was full"))
+		err = errors.Join(err, errors.New("a full disk went unnoticed by Redis"))
 	}
 	return fmt.Sprintf("%d writes refused by MISCONF, %d times Redis ended", refused, ended), err
 }
@@ -156,7 +156,7 @@ func (tb *testbed) stallRedisDisk(ctx context.Context, lasts time.Duration) (not
 		select {
 		case err = <-frozen:
 			if timeouts == 0 && tb.appendSync == "always" && ctx.Err() == nil {
-				err = errors.Join(err, errors.New("Redis did not notice that its disk stood still"))
+				err = errors.Join(err, errors.New("a disk that stood still went unnoticed by Redis"))
 			}
 			return fmt.Sprintf("%d writes without a response", timeouts), err
 		case <-time.After(probePause):

@@ -115,7 +115,7 @@ func awaitMaster(ctx context.Context, sentinel *devservers.Sentinel, address str
 	return retryFor(ctx, failoverTimeout, func(ctx context.Context) error {
 		master, err := sentinel.Master(ctx)
 		if err == nil && master != address {
-			err = fmt.Errorf("Sentinel has %s as its master, and not %s", master, address)
+			err = fmt.Errorf("the master of Sentinel is %s, and not %s", master, address)
 		}
 		return err
 	})

@@ -24,8 +24,6 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
-
-	"github.com/redis/go-redis/v9/logging"
 )
 
 // The exit statuses.
@@ -43,7 +41,6 @@ func main() {
 
 // command does what the arguments say and returns the exit status.
 func command(ctx context.Context, arguments []string) int {
-	logging.Disable() // go-redis reports each failure to its caller as well
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	minutes := flags.Float64("minutes", 30, "how long the faults go on; one `minute` at the least")
 	seed := flags.Uint64("seed", 1, "repeats the faults of an earlier run")

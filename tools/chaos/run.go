@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/redis/go-redis/v9/logging"
+
 	"tracklane/internal/clock"
 	"tracklane/tools/harness"
 )
@@ -58,6 +60,7 @@ type outcome struct {
 // it found wrong with tracklane is in the outcome. The run's directory is kept in
 // both cases, and removed else.
 func run(ctx context.Context, o options) (found outcome, err error) {
+	logging.Disable() // go-redis returns each failure to its caller, too
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	tb, err := openTestbed(ctx, o.appendSync, fail)
