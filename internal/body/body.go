@@ -77,7 +77,7 @@ func Of(lane string) Format {
 
 // AppendHead appends the head of a body. flight is the flight's id, its UUID for
 // the lane scoring, or the serial number of the device for the lane flymaster,
-// whose files are signed with secret.
+// whose files are signed with secret. It panics if that is no number.
 func (f Format) AppendHead(dst, flight []byte, secret string) []byte {
 	return f.appendHead(dst, flight, secret)
 }
@@ -147,8 +147,12 @@ func appendScoring(dst []byte, _ Sender, points []Point) []byte {
 }
 
 func appendFlymasterHead(dst, serial []byte, secret string) []byte {
+	number, err := strconv.ParseInt(string(serial), 10, 64)
+	if err != nil {
+		panic(fmt.Sprintf("body: %q is no serial number", serial))
+	}
 	dst = append(append(dst, serial...), ',')
-	dst = append(dst, lane.FlymasterKey(string(serial), secret)...)
+	dst = append(dst, lane.FlymasterKey(number, secret)...)
 	return append(dst, '\n')
 }
 

@@ -29,7 +29,7 @@ func TestFormat(t *testing.T) {
 			`{"date_time":"2026-07-14T10:15:30Z","lat":46.6860512,"lon":-7.5,"gps_alt":1954.5},` +
 			`{"date_time":"2026-07-14T10:15:31Z","lat":46.7,"lon":0,"gps_alt":1955,"pressure_alt":1930.5,"speed":0,"elevation":800,` +
 			`"validity":"A","LAD":7,"takeoff_condition":false,"in_flight":true}]}`},
-		{"flymaster", "12345", "12345," + lane.FlymasterKey("12345", secret) + "\n" +
+		{"flymaster", "12345", "12345," + lane.FlymasterKey(12345, secret) + "\n" +
 			"1784024140,1784024130,46.6860512,-7.5,1954.5,0,0\n1784024140,1784024131,46.7,0,1955,0,211.5\nEOF\n"},
 	} {
 		t.Run(c.lane, func(t *testing.T) {

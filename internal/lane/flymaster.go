@@ -94,7 +94,7 @@ func readDevice(lines *lineReader, secret string) (serial int64, err error) {
 		return 0, &MalformedError{"The first line must begin with the device's serial number."}
 	}
 	if secret != "" {
-		expected := FlymasterKey(string(text), secret)
+		expected := FlymasterKey(serial, secret)
 		if subtle.ConstantTimeCompare([]byte(expected), bytes.ToLower(key)) != 1 {
 			return 0, &ForbiddenError{"The key does not belong to this device."}
 		}
@@ -103,10 +103,10 @@ func readDevice(lines *lineReader, secret string) (serial int64, err error) {
 }
 
 // FlymasterKey returns the key that a device with this serial number writes into
-// the first line of its files: the hex SHA-256 of the serial followed by the
-// secret that device and server share.
-func FlymasterKey(serial, secret string) string {
-	sum := sha256.Sum256([]byte(serial + secret))
+// the first line of its files: the hex SHA-256 of the serial, as a number without
+// leading zeros, followed by the secret that device and server share.
+func FlymasterKey(serial int64, secret string) string {
+	sum := sha256.Sum256(append(strconv.AppendInt(nil, serial, 10), secret...))
 	return hex.EncodeToString(sum[:])
 }
 
