@@ -22,7 +22,10 @@ import (
 
 const composeFile = "../compose.yaml"
 
-var passwords = []string{"POSTGRES_PASSWORD=thermal", "REDIS_PASSWORD=glide"}
+var passwords = []string{
+	"POSTGRES_PASSWORD=thermal", "REDIS_PASSWORD=glide",
+	"SECRET_KEY=0123456789abcdef0123456789abcdef", "OPERATOR_PASSWORD=cloudbase",
+}
 
 // The variables that compose.yaml leaves out, since REDIS_PASSWORD and PROD
 // say what is to be said of the Redis that it starts.
@@ -199,6 +202,7 @@ func TestCompose_ConnectsTracklaneToItsServices(t *testing.T) {
 			assert.Equal(t, []string{"redis:6379"}, redis.Addrs)
 			assert.Equal(t, "glide", redis.Password)
 
+			assert.NoError(t, loaded.CheckAuth(true))
 			assert.False(t, loaded.MigrateOnStart)
 		})
 	}
@@ -228,15 +232,15 @@ func TestCompose_WaitsLongerThanTracklaneTakesToStop(t *testing.T) {
 }
 
 func TestCompose_AsksForThePasswords(t *testing.T) {
-	for _, given := range passwords {
-		t.Run(given, func(t *testing.T) {
-			_, err := tryLoad(t.Context(), cli.WithEnv([]string{given}))
+	for i, left := range passwords {
+		t.Run(left, func(t *testing.T) {
+			_, err := tryLoad(t.Context(), cli.WithEnv(slices.Delete(slices.Clone(passwords), i, i+1)))
 			assert.ErrorContains(t, err, "set it in .env")
 		})
 	}
 }
 
-// With the example's two passwords filled in and each of its defaults spelled
+// With the example's four secrets filled in and each of its defaults spelled
 // out, compose runs what it runs with the passwords alone.
 func TestExampleFile_ServesCompose(t *testing.T) {
 	example, err := os.ReadFile("../.env.example")

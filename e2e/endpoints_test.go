@@ -115,7 +115,7 @@ func TestAPI_FlymasterResponses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := post(t, url, c.kind, c.body)
 			assert.Equal(t, c.code, a.code)
-			assert.Equal(t, map[bool]string{true: "OK\n", false: "NOK\n"}[c.code == 202], a.text)
+			assert.Equal(t, map[bool]string{true: "OK", false: "NOK"}[c.code == 202], a.text)
 		})
 	}
 	named := post(t, url, "", flymasterFile(flymasterLine, "bad line"), "Accept", "application/json")
@@ -127,7 +127,7 @@ func TestAPI_FlymasterResponses(t *testing.T) {
 	_, err = io.WriteString(part, flymasterFile(strings.Replace(flymasterLine, "46.5", "46.75", 1)))
 	require.NoError(t, err)
 	require.NoError(t, writer.Close())
-	assert.Equal(t, "OK\n", post(t, url, writer.FormDataContentType(), form.String()).text)
+	assert.Equal(t, "OK", post(t, url, writer.FormDataContentType(), form.String()).text)
 
 	pool := openDatabase(t, database)
 	requireRows(t, pool, 2, `SELECT count(*) FROM flymaster`)
@@ -139,7 +139,7 @@ func TestAPI_ChecksTheFlymasterKey(t *testing.T) {
 	s := startServer(t, app.Roles{API: true}, "DATABASE_URL="+servers.Database(t), "REDIS_URL="+servers.Redis(t).URL(), "FLYMASTER_SECRET=s")
 	wrong := post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine))
 	assert.Equal(t, 403, wrong.code)
-	assert.Equal(t, "NOK\n", wrong.text)
+	assert.Equal(t, "NOK", wrong.text)
 }
 
 func TestAPI_StoresPointsBitForBit(t *testing.T) {
@@ -255,7 +255,7 @@ func TestAPI_RefusesPointsOnlyWhenBothAreDown(t *testing.T) {
 	assert.Equal(t, 503, a.code)
 	assert.NotEmpty(t, a.header.Get("Retry-After"))
 	assert.Equal(t, "application/problem+json", a.header.Get("Content-Type"))
-	assert.Equal(t, "NOK\n", post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine)).text)
+	assert.Equal(t, "NOK", post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine)).text)
 }
 
 func TestProgram_PartsStartInAnyOrder(t *testing.T) {

@@ -157,7 +157,7 @@ func TestOutage_NothingIsClaimedWhileBothAreDown(t *testing.T) {
 	}
 	plain := post(t, s.url+"/flymaster", "", flymasterFile(flymasterLine))
 	assert.Equal(t, 503, plain.code)
-	assert.Equal(t, "NOK\n", plain.text)
+	assert.Equal(t, "NOK", plain.text)
 	assert.NotEmpty(t, plain.header.Get("Retry-After"))
 
 	require.NoError(t, postgres.Restart(t.Context()))

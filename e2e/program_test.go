@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,13 +17,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/app"
+	"tracklane/internal/auth"
 	"tracklane/internal/config"
 	"tracklane/internal/devservers"
 	"tracklane/internal/process"
 )
 
 // settings are those of every program of these tests.
-var settings = []string{"HTTP_ADDR=127.0.0.1:0", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s"}
+var settings = []string{"HTTP_ADDR=127.0.0.1:0", "AUTH=off", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_TIMEOUT=10s"}
 
 // server is a running program of some roles.
 type server struct {
@@ -72,4 +75,57 @@ func startProcess(t *testing.T, command string, environment ...string) child {
 	defer cancel()
 	require.NoError(t, p.AwaitReady(ctx, process.RespondsWith(url+"/livez", http.StatusOK)))
 	return child{p, url}
+}
+
+func TestProgram_DoesNotStartOpenUnlessToldSo(t *testing.T) {
+	t.Parallel()
+	for command, want := range map[string]string{
+		"serve":  "SECRET_KEY and OPERATOR_PASSWORD must be set: ",
+		"api":    "SECRET_KEY and OPERATOR_PASSWORD must be set: ",
+		"worker": "OPERATOR_PASSWORD must be set: ",
+	} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			program := exec.Command(os.Args[0])
+			program.Env = []string{runAsProgram + "=" + command, "DATABASE_URL=postgres://127.0.0.1:1/none", "HTTP_ADDR=127.0.0.1:0"}
+			output, err := program.CombinedOutput()
+			require.Error(t, err)
+			assert.Contains(t, string(output), want)
+			assert.Equal(t, 1, bytes.Count(output, []byte("\n")), "one line: %s", output)
+		})
+	}
+}
+
+// The key is changed while a client posts: first the new one signs and the old one
+// still verifies, then the old one goes.
+func TestProgram_ChangesItsKeyWithoutA401(t *testing.T) {
+	t.Parallel()
+	const first, second = "SECRET_KEY=0123456789abcdef0123456789abcdef", "SECRET_KEY=fedcba9876543210fedcba9876543210"
+	environment := []string{
+		"AUTH=on", "OPERATOR_PASSWORD=cloudbase",
+		"DATABASE_URL=" + servers.Database(t), "REDIS_URL=" + servers.Redis(t).URL(),
+	}
+	sign := func(key string) string {
+		_, key, _ = strings.Cut(key, "=")
+		token, err := auth.Sign(key, auth.Claims{Scopes: []string{"live"}, Expires: time.Now().Add(time.Hour)}, time.Now())
+		require.NoError(t, err)
+		return "Bearer " + token
+	}
+	for _, step := range []struct{ settings, good, bad []string }{
+		{settings: []string{first}, good: []string{first}, bad: []string{second}},
+		{settings: []string{second, "SECRET_KEY_PREVIOUS=" + strings.TrimPrefix(first, "SECRET_KEY=")}, good: []string{first, second}},
+		{settings: []string{second}, good: []string{second}, bad: []string{first}},
+	} {
+		s := startServer(t, app.Roles{API: true}, slices.Concat(environment, step.settings)...)
+		for i := range 20 {
+			for _, key := range step.good {
+				got := post(t, s.url+"/live", "application/json", flight(fmt.Sprint("f", i), 1), "Authorization", sign(key))
+				assert.Less(t, got.code, 300, got.text)
+			}
+		}
+		for _, key := range step.bad {
+			assert.Equal(t, 401, post(t, s.url+"/live", "application/json", flight("f", 1), "Authorization", sign(key)).code)
+		}
+		s.stop()
+	}
 }

@@ -68,6 +68,7 @@ func TestHealth_OfPlainPostgreSQLIsHealthyWithANote(t *testing.T) {
 	}, 20*time.Second, 50*time.Millisecond, "a new installation is not healthy")
 	assert.Empty(t, last.Reasons)
 	assert.False(t, *last.Database.TimescaleDB)
-	require.Len(t, last.Notes, 1)
+	require.Len(t, last.Notes, 2)
 	assert.Contains(t, last.Notes[0], "TimescaleDB is not installed")
+	assert.Contains(t, last.Notes[1], "AUTH is off", "which only this machine can use")
 }

@@ -39,8 +39,18 @@ type (
 	}
 )
 
-// getHealth responds with 200 while points can be accepted, else with 503.
+// getHealth responds with 200 while points can be accepted, else with 503. Who is
+// no operator sees the status alone.
 func (s *Server) getHealth(c *gin.Context) {
+	isOperator := true
+	if problem := s.checkOperator(c); problem != nil {
+		if c.GetHeader("Authorization") != "" {
+			problem.write(c, nil)
+			return
+		}
+		c.Writer.Header().Del("WWW-Authenticate") // nobody has to log in
+		isOperator = false
+	}
 	snapshot, err := s.config.Status.Snapshot(c.Request.Context())
 	if err != nil {
 		c.Abort() // the client has gone
@@ -50,6 +60,10 @@ func (s *Server) getHealth(c *gin.Context) {
 	code := http.StatusOK
 	if response.Status == status.Unhealthy {
 		code = http.StatusServiceUnavailable
+	}
+	if !isOperator {
+		c.JSON(code, gin.H{"status": response.Status})
+		return
 	}
 	c.JSON(code, response)
 }

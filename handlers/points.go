@@ -22,6 +22,11 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 		received := time.Now()
 		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
 		requestID := requestID(c)
+		claims, problem := s.authorize(c, l, received)
+		if problem != nil {
+			problem.write(c, l)
+			return
+		}
 		body, problem := s.readBody(c, l)
 		if problem != nil {
 			problem.write(c, l)
@@ -37,6 +42,10 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 		decoded, err := decode(l, body, lane.DecodeOptions{Now: received, RequestID: requestID})
 		if err != nil {
 			decodeProblem(err).write(c, l)
+			return
+		}
+		if problem := claim(decoded.Points, claims); problem != nil {
+			problem.write(c, l)
 			return
 		}
 		if decoded.RejectedTotal > 0 {

@@ -23,7 +23,7 @@ type ingestResponse struct {
 
 func (r ingestResponse) write(c *gin.Context, l *lane.Lane, code int) {
 	if l.PlainText && !acceptsJSON(c.Request) {
-		writePlain(c, code, "OK\n")
+		writePlain(c, code, "OK")
 		return
 	}
 	c.Data(code, "application/json; charset=utf-8", r.appendJSON(make([]byte, 0, 160)))
@@ -90,7 +90,7 @@ func (p *problem) write(c *gin.Context, l *lane.Lane) {
 		c.Header("Retry-After", retryAfter)
 	}
 	if l != nil && l.PlainText && !acceptsJSON(c.Request) {
-		writePlain(c, p.Status, "NOK\n")
+		writePlain(c, p.Status, "NOK")
 		return
 	}
 	text, err := json.Marshal(p)

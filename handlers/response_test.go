@@ -67,8 +67,8 @@ func TestResponses_ArePlainTextForDevicesUnlessTheyAcceptJSON(t *testing.T) {
 				word  string
 				write func(*gin.Context)
 			}{
-				{"OK\n", func(c *gin.Context) { accepted.write(c, flymaster, 202) }},
-				{"NOK\n", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).write(c, flymaster) }},
+				{"OK", func(c *gin.Context) { accepted.write(c, flymaster, 202) }},
+				{"NOK", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).write(c, flymaster) }},
 			} {
 				recorder := httptest.NewRecorder()
 				c, _ := gin.CreateTestContext(recorder)

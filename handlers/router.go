@@ -19,12 +19,15 @@ import (
 	"tracklane/tasks"
 )
 
-// Config is what a Server calls. All of it is required but Ingest.
+// Config is what a Server calls. All of it is required but Access and Ingest.
 type Config struct {
 	Status   *status.Collector
 	Recorder *metrics.Recorder
 	Asynqmon http.Handler // the queues' web UI, at asynqmon.RootPath
 	Logger   *slog.Logger
+
+	// Access says who may do what.
+	Access Access
 
 	// Ingest accepts the points of the lanes. In a process that accepts none it
 	// is nil, and the server then has no lanes.
@@ -64,11 +67,21 @@ func New(config Config) *Server {
 func (s *Server) Run(ctx context.Context) { s.page.Run(ctx) }
 
 // ServeHTTP implements http.Handler.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.router.ServeHTTP(w, withoutPathToken(r))
+}
 
 func (s *Server) newRouter() *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
+	router.RemoteIPHeaders = []string{"X-Forwarded-For"}
+	var proxies []string
+	for _, network := range s.config.Access.TrustedProxies {
+		proxies = append(proxies, network.String())
+	}
+	if err := router.SetTrustedProxies(proxies); err != nil { // networks are always read
+		panic(err)
+	}
 	router.Use(gin.CustomRecoveryWithWriter(nil, s.recovered))
 	router.NoRoute(func(c *gin.Context) {
 		(&problem{Status: http.StatusNotFound, Title: "Not found"}).write(c, nil)
@@ -79,12 +92,13 @@ func (s *Server) newRouter() *gin.Engine {
 	router.GET("/livez", s.getLive)
 	router.GET("/readyz", s.getReady)
 	router.GET("/health", s.getHealth)
-	router.GET("/metrics", gin.WrapH(s.config.Recorder.Handler()))
-	router.GET("/queue/status", s.getQueueStatus)
-	router.Any(asynqmon.RootPath, gin.WrapH(s.config.Asynqmon))
-	router.Any(asynqmon.RootPath+"/*path", gin.WrapH(s.config.Asynqmon))
+	operators := router.Group("", s.requireOperator)
+	operators.GET("/metrics", gin.WrapH(s.config.Recorder.Handler()))
+	operators.GET("/queue/status", s.getQueueStatus)
+	operators.Any(asynqmon.RootPath, s.requireOwnHost, gin.WrapH(s.config.Asynqmon))
+	operators.Any(asynqmon.RootPath+"/*path", s.requireOwnHost, gin.WrapH(s.config.Asynqmon))
 	for _, path := range []string{"/", "/events", "/page/*path"} {
-		router.GET(path, gin.WrapH(s.page))
+		operators.GET(path, gin.WrapH(s.page))
 	}
 	if ingest := s.config.Ingest; ingest != nil {
 		for _, l := range ingest.Lanes {

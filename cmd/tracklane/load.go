@@ -13,6 +13,7 @@ func newLoadCommand() *cobra.Command {
 	options := load.Options{
 		DatabaseURL:     os.Getenv("DATABASE_URL"),
 		FlymasterSecret: os.Getenv("FLYMASTER_SECRET"),
+		Token:           os.Getenv("TOKEN"),
 	}
 	command := &cobra.Command{
 		Use: "load", Short: "Put load on a running server, and verify that every point arrives",
@@ -20,7 +21,8 @@ func newLoadCommand() *cobra.Command {
 
 With --verify it waits, up to a minute, until every point that the server
 acknowledged is in the database at DATABASE_URL, and fails if one is missing or
-came twice. Files for the flymaster lane are signed with FLYMASTER_SECRET.`,
+came twice. Files for the flymaster lane are signed with FLYMASTER_SECRET, and the
+token in TOKEN goes with each request.`,
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := load.Run(c.Context(), options, c.OutOrStdout())

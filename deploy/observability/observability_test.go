@@ -170,7 +170,10 @@ func readYAML(t *testing.T, path string, into any) {
 func profile(t *testing.T) *types.Project {
 	t.Helper()
 	prepared, err := cli.NewProjectOptions([]string{"../../compose.yaml"},
-		cli.WithEnv([]string{"POSTGRES_PASSWORD=thermal", "REDIS_PASSWORD=glide"}),
+		cli.WithEnv([]string{
+			"POSTGRES_PASSWORD=thermal", "REDIS_PASSWORD=glide",
+			"SECRET_KEY=0123456789abcdef0123456789abcdef", "OPERATOR_PASSWORD=cloudbase",
+		}),
 		cli.WithProfiles([]string{"observability"}))
 	require.NoError(t, err)
 	project, err := prepared.LoadProject(t.Context())

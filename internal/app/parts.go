@@ -45,10 +45,11 @@ func (p *Program) startParts(r *run) http.Handler {
 		Database:      store.NewDatabase(p.pool, p.lanes),
 		Inspector:     tasks.NewInspector(p.connections, p.lanes),
 		BypassesRedis: bypassesRedis, AdmitsLive: admitsLive,
+		Open: !p.config.AuthRequired(), OpenToOthers: p.isOpenToOthers(),
 	})
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{
-		Status: collector, Recorder: recorder, Ingest: ingest, Logger: p.logger,
+		Status: collector, Recorder: recorder, Access: p.access(), Ingest: ingest, Logger: p.logger,
 		Asynqmon: asynqmon.New(p.connections.Inspect, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})

@@ -37,10 +37,13 @@ func SignalContext() context.Context {
 const workerGC = 400
 
 // Serve runs the program that the environment of this process describes until ctx
-// ends. Its errors are those of config.Load, New and Run.
+// ends. Its errors are those of config.Load, Config.CheckAuth, New and Run.
 func Serve(ctx context.Context, roles Roles, version string) error {
 	settings, err := config.Load(os.Environ())
 	if err != nil {
+		return err
+	}
+	if err := settings.CheckAuth(roles.API); err != nil {
 		return err
 	}
 	program, err := New(settings, roles, version, NewLogger(settings.LogLevel, settings.LogFormat))

@@ -101,6 +101,9 @@ func (p *Program) Run(ctx context.Context) error {
 	defer r.stop()
 	handler := p.startParts(r)
 	server := p.startServer(r, handler)
+	if p.isOpenToOthers() {
+		p.logger.Warn("everybody may post points and see the operators' pages: AUTH is off")
+	}
 	p.logger.Info("tracklane is running", "url", p.URL(), "api", p.roles.API, "worker", p.roles.Worker)
 
 	<-r.ctx.Done()

@@ -69,8 +69,8 @@ func TestVerifier_ReadsTokensThatOthersMake(t *testing.T) {
 	for payload, scopes := range map[string][]string{
 		`{"exp":` + future + `,"scope":["live","read"],"aud":"x","jti":"1"}`: {"live", "read"},
 		`{"exp":` + future + `.5,"scope":" live  read ","iat":9e9}`:          {"live", "read"},
-		`{"exp":` + future + `}`:                                             nil,
-		`{"exp":9e15,"scope":""}`:                                            {},
+		`{"exp":` + future + `}`:  nil,
+		`{"exp":9e15,"scope":""}`: {},
 	} {
 		t.Run(payload, func(t *testing.T) {
 			t.Parallel()

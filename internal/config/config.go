@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
@@ -74,9 +75,29 @@ type Config struct {
 	// Load fills in every lane of package lane.
 	Lanes map[string]Lane `env:"-"`
 
+	// Auth is "on" or "off", which opens every endpoint to everybody and is
+	// refused when Production. Default "on".
+	Auth string `env:"AUTH" envDefault:"on" oneof:"on off" help:"off opens every endpoint to everybody; refused with PROD=true"`
+
+	// SecretKey signs tokens. CheckAuth says who needs one.
+	SecretKey string `env:"SECRET_KEY" format:"key" secret:"true" help:"signs tokens; required by the API with AUTH=on"`
+
+	// SecretKeyPrevious verifies tokens that were signed before the key was
+	// changed. Default empty: there are none.
+	SecretKeyPrevious string `env:"SECRET_KEY_PREVIOUS" format:"key" secret:"true" help:"still verifies tokens, so that SECRET_KEY can be changed without a stop"`
+
+	// OperatorUser and OperatorPassword are the operators' account. CheckAuth
+	// says who needs one.
+	OperatorUser     string `env:"OPERATOR_USER" envDefault:"operator" help:"user name of the operators"`
+	OperatorPassword string `env:"OPERATOR_PASSWORD" secret:"true" help:"password of the operators; required with AUTH=on"`
+
+	// TrustedProxies are the networks of reverse proxies, whose X-Forwarded-For
+	// says who a client is. Default none.
+	TrustedProxies Networks `env:"TRUSTED_PROXIES" format:"networks" help:"networks of reverse proxies whose X-Forwarded-For is believed, with commas"`
+
 	// FlymasterSecret checks the key that a Flymaster device sends. Default
-	// empty: keys are not checked.
-	FlymasterSecret string `env:"FLYMASTER_SECRET" secret:"true" help:"checks the key that a Flymaster device sends; empty = not checked"`
+	// empty: with Auth on, a device needs a token.
+	FlymasterSecret string `env:"FLYMASTER_SECRET" secret:"true" help:"checks the key that a Flymaster device sends; empty = a device needs a token"`
 
 	// MigrateOnStart applies pending schema migrations when a process starts.
 	// Default true; safe with many processes at once.
@@ -154,11 +175,34 @@ func (c Config) checkTogether() error {
 			"so that every request of BATCH_MIN_POINTS points or more can be cut into batches of the right size",
 			c.BatchMaxPoints, least)
 	}
+	if c.Production && !c.AuthRequired() {
+		return errors.New("AUTH=off: not with PROD=true; set SECRET_KEY and OPERATOR_PASSWORD instead")
+	}
 	if c.GroupMaxDelay < c.GroupGracePeriod {
 		return fmt.Errorf("GROUP_MAX_DELAY=%q: must be at least GROUP_GRACE_PERIOD, which is %s",
 			c.GroupMaxDelay, c.GroupGracePeriod)
 	}
 	return nil
+}
+
+// AuthRequired reports whether clients and operators have to say who they are.
+func (c Config) AuthRequired() bool { return c.Auth == "on" }
+
+// CheckAuth returns an error, a line that says what to do, if a process that
+// serves operators and, where api says so, the lanes lacks what Auth requires.
+func (c Config) CheckAuth(api bool) error {
+	var missing []string
+	if c.AuthRequired() && api && c.SecretKey == "" {
+		missing = append(missing, "SECRET_KEY")
+	}
+	if c.AuthRequired() && c.OperatorPassword == "" {
+		missing = append(missing, "OPERATOR_PASSWORD")
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s must be set: make a value with 'openssl rand -base64 32', "+
+		"or set AUTH=off to open every endpoint to everybody", strings.Join(missing, " and "))
 }
 
 // DatabasePool returns the settings for a connection pool of at most

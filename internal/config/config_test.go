@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,8 @@ func TestLoad_FillsInEveryDefault(t *testing.T) {
 			"scoring":   {Weight: 3, CompressAfter: 7 * day},
 			"flymaster": {Weight: 1, CompressAfter: 7 * day},
 		},
+		Auth:            "on",
+		OperatorUser:    "operator",
 		MigrateOnStart:  true,
 		ShutdownTimeout: 30 * time.Second,
 	}, loaded)
@@ -75,6 +78,10 @@ func everyVariable() []string {
 		"QUEUE_WEIGHT_LIVE=11", "QUEUE_WEIGHT_UPLOAD=12", "QUEUE_WEIGHT_SCORING=13", "QUEUE_WEIGHT_FLYMASTER=14",
 		"COMPRESS_AFTER_LIVE=1h", "COMPRESS_AFTER_UPLOAD=2h", "COMPRESS_AFTER_SCORING=0", "COMPRESS_AFTER_FLYMASTER=4h",
 		"RETENTION_LIVE=10h", "RETENTION_UPLOAD=20h", "RETENTION_SCORING=30h", "RETENTION_FLYMASTER=0",
+		"AUTH=on",
+		"SECRET_KEY=0123456789abcdef0123456789abcdef", "SECRET_KEY_PREVIOUS=fedcba9876543210fedcba9876543210",
+		"OPERATOR_USER=chief", "OPERATOR_PASSWORD=cloudbase",
+		"TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.7,2001:db8::/32",
 		"FLYMASTER_SECRET=instrument",
 		"MIGRATE_ON_START=false",
 		"SHUTDOWN_TIMEOUT=5s",
@@ -115,6 +122,14 @@ func TestLoad_ReadsEveryVariable(t *testing.T) {
 			"upload":    {Weight: 12, CompressAfter: 2 * time.Hour, Retention: 20 * time.Hour},
 			"scoring":   {Weight: 13, Retention: 30 * time.Hour},
 			"flymaster": {Weight: 14, CompressAfter: 4 * time.Hour},
+		},
+		Auth:              "on",
+		SecretKey:         "0123456789abcdef0123456789abcdef",
+		SecretKeyPrevious: "fedcba9876543210fedcba9876543210",
+		OperatorUser:      "chief",
+		OperatorPassword:  "cloudbase",
+		TrustedProxies: config.Networks{
+			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32"),
 		},
 		FlymasterSecret:  "instrument",
 		ShutdownTimeout:  5 * time.Second,
@@ -222,6 +237,9 @@ func TestLoad_NamesTheWrongVariableItsValueAndWhatItAccepts(t *testing.T) {
 		{"a lane without weight", "QUEUE_WEIGHT_SCORING=0", `QUEUE_WEIGHT_SCORING="0": must be a whole number from 1 to 1000`},
 		{"an age below zero", "COMPRESS_AFTER_LIVE=-1h", `COMPRESS_AFTER_LIVE="-1h": must be 0 or a duration such as 90m or 168h`},
 		{"an age in days", "RETENTION_FLYMASTER=7d", `RETENTION_FLYMASTER="7d": must be 0 or a duration such as 90m or 168h`},
+		{"access for nobody known", "AUTH=maybe", `AUTH="maybe": must be on or off`},
+		{"a short key", "SECRET_KEY=s3cret", `SECRET_KEY (value not shown): must be at least 32 characters`},
+		{"a proxy by its name", "TRUSTED_PROXIES=10.0.0.1,proxy", `TRUSTED_PROXIES="10.0.0.1,proxy": must be networks or addresses with commas between them, such as 10.0.0.0/8,192.0.2.7`},
 		{"no time to stop", "SHUTDOWN_TIMEOUT=0", `SHUTDOWN_TIMEOUT="0": must be a duration such as 1500ms or 30s, at least 1ms`},
 		{"a value of two lines", "LOG_FORMAT=json\ntext", `LOG_FORMAT="json\ntext": must be json or text`},
 		{"no database", "DATABASE_URL=", `DATABASE_URL is not set: must be a PostgreSQL URL such as postgres://user:password@host:5432/database, special characters of the password percent-encoded`},
@@ -230,6 +248,52 @@ func TestLoad_NamesTheWrongVariableItsValueAndWhatItAccepts(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := config.Load([]string{databaseURL, test.entry})
 			assert.EqualError(t, err, test.want)
+		})
+	}
+}
+
+func TestLoad_RefusesAnOpenProductionServer(t *testing.T) {
+	_, err := config.Load([]string{databaseURL, "PROD=true", "AUTH=off"})
+	assert.EqualError(t, err, "AUTH=off: not with PROD=true; set SECRET_KEY and OPERATOR_PASSWORD instead")
+}
+
+func TestConfig_CheckAuthNamesWhatIsMissing(t *testing.T) {
+	const (
+		key      = "SECRET_KEY=0123456789abcdef0123456789abcdef"
+		password = "OPERATOR_PASSWORD=cloudbase"
+		makeOne  = " must be set: make a value with 'openssl rand -base64 32', or set AUTH=off to open every endpoint to everybody"
+	)
+	for name, test := range map[string]struct {
+		environ []string
+		api     bool
+		want    string
+	}{
+		"both for the API":                {nil, true, "SECRET_KEY and OPERATOR_PASSWORD" + makeOne},
+		"a key for the API":               {[]string{password}, true, "SECRET_KEY" + makeOne},
+		"a password for a worker":         {[]string{key}, false, "OPERATOR_PASSWORD" + makeOne},
+		"no key for a worker":             {[]string{password}, false, ""},
+		"nothing where all is set":        {[]string{key, password}, true, ""},
+		"nothing where all is to be open": {[]string{"AUTH=off"}, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			loaded, err := config.Load(append(test.environ, databaseURL))
+			require.NoError(t, err)
+			if err := loaded.CheckAuth(test.api); test.want == "" {
+				assert.NoError(t, err)
+			} else {
+				assert.EqualError(t, err, test.want)
+			}
+		})
+	}
+}
+
+func TestNetworks_ContainAddresses(t *testing.T) {
+	networks := config.Networks{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8::/32")}
+	for address, want := range map[string]bool{
+		"10.255.0.1": true, "::ffff:10.1.2.3": true, "2001:db8::1": true, "11.0.0.1": false, "2001:db9::1": false,
+	} {
+		t.Run(address, func(t *testing.T) {
+			assert.Equal(t, want, networks.Contains(netip.MustParseAddr(address)))
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/caarlos0/env/v11"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"tracklane/internal/auth"
 	"tracklane/internal/lane"
 )
 
@@ -137,6 +138,10 @@ func (v variable) accepts() string {
 		return databaseForm
 	case "redis":
 		return redisForm
+	case "key":
+		return fmt.Sprintf("at least %d characters", auth.MinKeyLength)
+	case "networks":
+		return "networks or addresses with commas between them, such as 10.0.0.0/8,192.0.2.7"
 	}
 	switch v.field.Type {
 	case reflect.TypeFor[bool]():
@@ -202,6 +207,10 @@ func (v variable) accepted(value string) bool {
 		return err == nil && isPort(port, 0)
 	case "host":
 		return isHost(value)
+	case "key":
+		return len(value) >= auth.MinKeyLength
+	case "networks":
+		return new(Networks).UnmarshalText([]byte(value)) == nil
 	}
 	switch v.field.Type {
 	case reflect.TypeFor[bool]():

@@ -10,6 +10,9 @@ type banner struct {
 	version, url, database, redis string
 	inMemory                      bool // Redis loses its data with the process
 	pilots                        int
+
+	user, password string // of the operators; no password: none is shown
+	token          string // for every lane; empty: none is needed
 }
 
 func writeBanner(out io.Writer, b banner) {
@@ -22,6 +25,12 @@ func writeBanner(out io.Writer, b banner) {
   PostgreSQL  %[3]s
   Redis       %[4]s
 `, b.version, b.url, b.database, b.redis)
+	if b.password != "" {
+		fmt.Fprintf(out, "\n  The pages ask for the user %s with the password %s\n", b.user, b.password)
+	}
+	if b.token != "" {
+		fmt.Fprintf(out, "\n  A token for all lanes, good for 30 days:\n  %s\n", b.token)
+	}
 	if b.inMemory {
 		fmt.Fprintln(out, "\n  No redis-server is on PATH: queued points are kept in memory only.")
 	}

@@ -27,7 +27,8 @@ type Options struct {
 // Run runs everything until ctx ends, and stops it in order. It is configured by
 // the environment as the other commands are, except that it starts a PostgreSQL
 // if DATABASE_URL is empty and a Redis if REDIS_URL is. It writes what can be
-// opened and connected to to out, and logs to standard error.
+// opened and connected to to out, and logs to standard error. On an HTTP_ADDR that
+// others can reach it has a key and a password of its own, and writes these, too.
 func Run(ctx context.Context, options Options, version string, out io.Writer) (err error) {
 	if options.Fresh {
 		if err := os.RemoveAll(options.Dir); err != nil {
@@ -49,15 +50,25 @@ func Run(ctx context.Context, options Options, version string, out io.Writer) (e
 	if err != nil {
 		return err
 	}
+	token, err := relayToken(settings)
+	if err != nil {
+		return err
+	}
 	writeBanner(out, banner{
-		version: version, url: program.URL(), database: settings.DatabaseURL, redis: own.redisAt(settings),
+		version: version, url: program.URL(), database: own.databaseAt(settings), redis: own.redisAt(settings),
 		inMemory: own.redis != nil && own.redis.InMemory(), pilots: options.Pilots,
+		user: settings.OperatorUser, password: own.password(settings), token: token,
 	})
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var pilots sync.WaitGroup
 	if options.Pilots > 0 {
-		pilots.Go(func() { fly(ctx, program.URL(), options.Pilots, settings.FlymasterSecret, logger) })
+		pilots.Go(func() {
+			fly(ctx, simulator.Options{
+				URL: program.URL(), Count: options.Pilots, Seed: uint64(time.Now().UnixNano()),
+				Token: token, FlymasterSecret: settings.FlymasterSecret, Logger: logger,
+			})
+		})
 	}
 	err = program.Run(ctx)
 	stop() // the pilots, too, if the program failed
@@ -66,12 +77,8 @@ func Run(ctx context.Context, options Options, version string, out io.Writer) (e
 }
 
 // fly flies simulated pilots until ctx ends.
-func fly(ctx context.Context, url string, pilots int, flymasterSecret string, logger *slog.Logger) {
-	err := simulator.Fly(ctx, simulator.Options{
-		URL: url, Count: pilots, Seed: uint64(time.Now().UnixNano()),
-		FlymasterSecret: flymasterSecret, Logger: logger,
-	})
-	if err != nil && !errors.Is(err, context.Canceled) {
-		logger.Error("the simulated pilots stopped", "error", err)
+func fly(ctx context.Context, options simulator.Options) {
+	if err := simulator.Fly(ctx, options); err != nil && !errors.Is(err, context.Canceled) {
+		options.Logger.Error("the simulated pilots stopped", "error", err)
 	}
 }

@@ -29,6 +29,11 @@ func (s *servers) start(ctx context.Context, dir string, logger *slog.Logger) (e
 	if os.Getenv("LOG_FORMAT") == "" {
 		s.environment = append(s.environment, "LOG_FORMAT=text")
 	}
+	access, err := accessEnvironment(dir, os.Getenv("HTTP_ADDR"), os.Getenv)
+	if err != nil {
+		return err
+	}
+	s.environment = append(s.environment, access...)
 	if os.Getenv("DATABASE_URL") == "" {
 		s.postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{
 			Dir: filepath.Join(dir, "postgresql"), Durable: true, Logger: logger,
@@ -55,7 +60,24 @@ func (s *servers) redisAt(settings config.Config) string {
 	if s.redis != nil {
 		return s.redis.URL() + "  " + s.redis.Name()
 	}
-	return settings.Redis.URL
+	return redisAddress(settings)
+}
+
+// databaseAt says where the database is.
+func (s *servers) databaseAt(settings config.Config) string {
+	if s.postgres != nil {
+		return s.postgres.DSN()
+	}
+	return databaseAddress(settings)
+}
+
+// password is the operators' password, if it was made here: one that was given is
+// not shown.
+func (s *servers) password(settings config.Config) string {
+	if !settings.AuthRequired() || os.Getenv("OPERATOR_PASSWORD") != "" {
+		return ""
+	}
+	return settings.OperatorPassword
 }
 
 // stop stops what was started.

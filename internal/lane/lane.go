@@ -87,6 +87,10 @@ type Lane struct {
 	// the client accepts JSON.
 	PlainText bool
 
+	// DeviceKey says that each body carries a key, which Decode checks: whoever
+	// sends it needs no token.
+	DeviceKey bool
+
 	// Decode turns a request body into points. See Decoder.
 	Decode Decoder
 }
@@ -289,6 +293,7 @@ func flymaster(secret string) *Lane {
 			"text/*", "application/octet-stream", "application/x-www-form-urlencoded", "multipart/form-data",
 		},
 		PlainText: true,
+		DeviceKey: secret != "",
 	}
 	l.Decode = flymasterDecoder(l, secret)
 	return l

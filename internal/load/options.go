@@ -35,6 +35,9 @@ type Options struct {
 	// suffer from coordinated omission.
 	Rate float64
 
+	// Token goes with each request; empty = none.
+	Token string
+
 	// FlymasterSecret signs the files of the flymaster lane.
 	FlymasterSecret string
 

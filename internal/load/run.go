@@ -125,7 +125,7 @@ func (r *run) send(ctx context.Context, options Options, to target, out io.Write
 	start := time.Now()
 	for i := range senders {
 		senders[i] = &sender{
-			client: client, url: to.url, workload: r.workload, history: r.history,
+			client: client, url: to.url, token: options.Token, workload: r.workload, history: r.history,
 			start: start, latency: newHistogram(), last: start,
 		}
 		if options.Rate > 0 {

@@ -35,6 +35,7 @@ func newClient(to target, connections int) *fasthttp.HostClient {
 type sender struct {
 	client   *fasthttp.HostClient
 	url      string
+	token    string // empty = none
 	workload *workload
 	history  *history
 
@@ -54,6 +55,9 @@ func (s *sender) send(ctx context.Context) {
 	request.SetRequestURI(s.url)
 	request.Header.SetMethod(http.MethodPost)
 	request.Header.SetContentType(s.workload.format.ContentType)
+	if s.token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.token)
+	}
 
 	var body []byte
 	for ctx.Err() == nil {

@@ -34,14 +34,15 @@ type post struct {
 type outbox struct {
 	client *http.Client
 	server *url.URL
+	token  string // empty = none
 	logger *slog.Logger
 	queue  chan post
 
 	dropped int // since the last post that found room
 }
 
-func newOutbox(client *http.Client, server *url.URL, logger *slog.Logger) *outbox {
-	return &outbox{client: client, server: server, logger: logger, queue: make(chan post, outboxPosts)}
+func newOutbox(client *http.Client, server *url.URL, token string, logger *slog.Logger) *outbox {
+	return &outbox{client: client, server: server, token: token, logger: logger, queue: make(chan post, outboxPosts)}
 }
 
 // add queues a post without waiting. Only one goroutine may call it.
@@ -118,6 +119,9 @@ func (o *outbox) send(ctx context.Context, p post) error {
 		return fmt.Errorf("make request: %w", err)
 	}
 	request.Header.Set("Content-Type", p.contentType)
+	if o.token != "" {
+		request.Header.Set("Authorization", "Bearer "+o.token)
+	}
 	response, err := o.client.Do(request)
 	if err != nil {
 		return err

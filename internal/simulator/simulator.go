@@ -22,6 +22,9 @@ type Options struct {
 	Count int    // of pilots; 0 or less flies none
 	Seed  uint64 // the same seed flies the same flights
 
+	// Token goes with each post; empty = none.
+	Token string
+
 	// FlymasterSecret signs the files that Flymaster devices send.
 	FlymasterSecret string
 
@@ -69,7 +72,7 @@ func fly(ctx context.Context, options Options, second time.Duration) error {
 			site:   flight.Krushevo(),
 			random: rand.New(rand.NewPCG(options.Seed, uint64(i))),
 			secret: options.FlymasterSecret,
-			outbox: newOutbox(client, server, options.Logger.With("pilot", i+1)),
+			outbox: newOutbox(client, server, options.Token, options.Logger.With("pilot", i+1)),
 		}
 		flying.Go(func() { p.outbox.run(ctx) })
 		flying.Go(func() { p.fly(ctx, start, second) })

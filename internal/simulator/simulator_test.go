@@ -184,7 +184,7 @@ func TestFly_StopsWithinASecond(t *testing.T) {
 
 func TestOutbox_LogsWhatItDropsWhenFull(t *testing.T) {
 	var log strings.Builder
-	o := newOutbox(http.DefaultClient, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	o := newOutbox(http.DefaultClient, nil, "", slog.New(slog.NewTextHandler(&log, nil)))
 	for range outboxPosts {
 		o.add(post{})
 	}

@@ -31,6 +31,10 @@ type Config struct {
 	// far as this process knows.
 	AdmitsLive func() bool
 
+	// Open reports whether this process serves everybody, without tokens and
+	// passwords, and OpenToOthers whether other machines reach it.
+	Open, OpenToOthers bool
+
 	Version string // of the program
 	Logger  *slog.Logger
 }
@@ -103,7 +107,10 @@ func (c *Collector) collect(ctx context.Context) Snapshot {
 	queues := make(chan queueState, 1)
 	go func() { queues <- c.collectQueues(ctx) }()
 
-	s := Snapshot{Version: c.config.Version, Database: c.collectDatabase(ctx)}
+	s := Snapshot{
+		Version: c.config.Version, Database: c.collectDatabase(ctx),
+		Open: c.config.Open, OpenToOthers: c.config.OpenToOthers,
+	}
 	var state queueState
 	select {
 	case state = <-queues:

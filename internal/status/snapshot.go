@@ -38,6 +38,10 @@ type Snapshot struct {
 	// the database.
 	BypassesRedis bool
 
+	// Open reports whether this process serves everybody, without tokens and
+	// passwords, and OpenToOthers whether other machines reach it.
+	Open, OpenToOthers bool
+
 	// Lanes are in the order of their priority.
 	Lanes []Lane
 
@@ -153,6 +157,9 @@ func (s Snapshot) Reasons() []string {
 			add("The queue %s is paused.", l.Name)
 		}
 	}
+	if s.OpenToOthers {
+		add("Everybody may post points and see these pages: AUTH is off.")
+	}
 	if s.Database.NoRejects {
 		add("This process may not write to rejected_points, so points that the database refuses stay in their queue: grant its role SELECT and INSERT on that table.")
 	}
@@ -168,6 +175,9 @@ func (s Snapshot) Notes() []string {
 	notes := []string{}
 	if s.Database.Connected && !s.Database.TimescaleDB {
 		notes = append(notes, "TimescaleDB is not installed in the database: the tables are plain ones.")
+	}
+	if s.Open && !s.OpenToOthers {
+		notes = append(notes, "Whoever uses this machine may post points and see these pages: AUTH is off.")
 	}
 	return notes
 }

@@ -116,7 +116,7 @@ func (s *System) Migrate(ctx context.Context) error {
 // settings, which win.
 func (s *System) Environment(settings ...string) []string {
 	return append([]string{
-		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.Postgres.DSN(), "REDIS_URL=" + s.Redis.URL(),
+		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.Postgres.DSN(), "REDIS_URL=" + s.Redis.URL(), "AUTH=off",
 	}, settings...)
 }
 

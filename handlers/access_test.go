@@ -1,0 +1,208 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/auth"
+	"tracklane/internal/lane"
+)
+
+const testKey = "the key of these tests, 32 letters or more"
+
+// lockedServer is a server with tokens and an operators' password.
+func lockedServer(t *testing.T, options lane.Options) (url string, pool *pgxpool.Pool) {
+	t.Helper()
+	s, _, pool := newTestServer(t, lane.All(options))
+	config := s.config
+	config.Access = Access{
+		Tokens: auth.NewVerifier(testKey, ""), Operator: auth.NewOperator("operator", "cloudbase"),
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Hosts: []string{"tracklane.example"},
+	}
+	server := httptest.NewServer(New(config))
+	t.Cleanup(server.Close)
+	return server.URL, pool
+}
+
+// token is one for a pilot of a race that allows a scope.
+func token(t *testing.T, pilot, race string, scopes ...string) string {
+	t.Helper()
+	now := time.Now()
+	token, err := auth.Sign(testKey, auth.Claims{Pilot: pilot, Race: race, Scopes: scopes, Expires: now.Add(time.Hour)}, now)
+	require.NoError(t, err)
+	return token
+}
+
+// onePoint is a request for the lanes live and upload.
+func onePoint(members string) string {
+	return `{` + members + `"flight_id":"f","track_points":[{"datetime":"2026-07-14T11:00:00Z","lat":1,"lon":2}]}`
+}
+
+func TestAccess_TakesATokenFromEachPlace(t *testing.T) {
+	t.Parallel()
+	base, _ := lockedServer(t, lane.Options{})
+	good, bad := token(t, "anna", "", "live"), token(t, "anna", "", "read")
+	basic := func(password string) string {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.SetBasicAuth("anyone", password)
+		return r.Header.Get("Authorization")
+	}
+	for name, place := range map[string]func(token string) (path string, header []string){
+		"bearer":  func(token string) (string, []string) { return "/live", []string{"Authorization", "Bearer " + token} },
+		"BEARER":  func(token string) (string, []string) { return "/live", []string{"Authorization", "BEARER " + token} },
+		"basic":   func(token string) (string, []string) { return "/live", []string{"Authorization", basic(token)} },
+		"query":   func(token string) (string, []string) { return "/live?token=" + url.QueryEscape(token), nil },
+		"path":    func(token string) (string, []string) { return "/t/" + url.PathEscape(token) + "/live", nil },
+		"encoded": func(token string) (string, []string) { return "/t/" + strings.ReplaceAll(token, ".", "%2E") + "/live", nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range []struct {
+				token string
+				code  int
+			}{{good, 201}, {bad, 403}, {good + "x", 401}, {"x", 401}} {
+				path, header := place(c.token)
+				got := send(t, http.MethodPost, base+path, strings.NewReader(onePoint("")), header...)
+				assert.Equal(t, c.code, got.code, got.text)
+				assert.NotContains(t, got.text, c.token+`"`)
+				assert.Equal(t, c.code == 401, got.header.Get("WWW-Authenticate") != "")
+			}
+		})
+	}
+	none := send(t, http.MethodPost, base+"/live", strings.NewReader(onePoint("")))
+	assert.Equal(t, 401, none.code)
+	assert.Contains(t, none.text, "Authorization: Bearer")
+	assert.Equal(t, 405, send(t, http.MethodPost, base+"/t/"+good, nil).code, "a token alone leads to /")
+}
+
+func TestAccess_RowsAreTheTokensPilotsAndRaces(t *testing.T) {
+	t.Parallel()
+	base, pool := lockedServer(t, lane.Options{})
+	post := func(token, members string) response {
+		return send(t, http.MethodPost, base+"/live", strings.NewReader(onePoint(members)), "Authorization", "Bearer "+token)
+	}
+	anna := token(t, "anna", "cup", "live")
+	assert.Equal(t, 403, post(anna, `"pilot_id":"bert",`).code)
+	assert.Equal(t, 403, post(anna, `"race_id":"other",`).code)
+	assert.Empty(t, pilots(t, pool))
+	assert.Equal(t, 201, post(anna, "").code)
+	assert.Equal(t, []string{"anna of cup"}, pilots(t, pool))
+	assert.Equal(t, 201, post(anna, `"pilot_id":"anna",`).code)
+
+	_, err := pool.Exec(t.Context(), `DELETE FROM live_track_points`)
+	require.NoError(t, err)
+	relay := token(t, "", "", "live")
+	assert.Equal(t, 201, post(relay, `"pilot_id":"bert","race_id":"other",`).code)
+	assert.Equal(t, []string{"bert of other"}, pilots(t, pool))
+}
+
+func pilots(t *testing.T, pool *pgxpool.Pool) (names []string) {
+	t.Helper()
+	rows, err := pool.Query(context.Background(), `SELECT pilot_id || ' of ' || race_id FROM live_track_points`)
+	require.NoError(t, err)
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		names = append(names, name)
+	}
+	require.NoError(t, rows.Err())
+	return names
+}
+
+func TestAccess_ADeviceWithAKeyNeedsNoToken(t *testing.T) {
+	t.Parallel()
+	file := func(secret string) string {
+		return "12345," + lane.FlymasterKey(12345, secret) + "\n1783958400,1783958399,46.5,7.25,1234,11.5,270\nEOF\n"
+	}
+	base, _ := lockedServer(t, lane.Options{FlymasterSecret: "s"})
+	assert.Equal(t, 201, send(t, http.MethodPost, base+"/flymaster", strings.NewReader(file("s"))).code)
+	assert.Equal(t, 403, send(t, http.MethodPost, base+"/flymaster", strings.NewReader(file("t"))).code)
+
+	unchecked, _ := lockedServer(t, lane.Options{})
+	refused := send(t, http.MethodPost, unchecked+"/flymaster", strings.NewReader(file("s")))
+	assert.Equal(t, 401, refused.code)
+	assert.Equal(t, "NOK", refused.text)
+	path := "/t/" + token(t, "", "", "flymaster") + "/flymaster"
+	assert.Equal(t, 201, send(t, http.MethodPost, unchecked+path, strings.NewReader(file("s"))).code)
+}
+
+func TestAccess_OperatorsLogIn(t *testing.T) {
+	t.Parallel()
+	base, _ := lockedServer(t, lane.Options{})
+	login := func(user, password string) []string {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.SetBasicAuth(user, password)
+		return []string{"Authorization", r.Header.Get("Authorization")}
+	}
+	right := login("operator", "cloudbase")
+	for _, path := range []string{
+		"/", "/page/page.css", "/events", "/metrics", "/queue/status", "/asynqmon", "/asynqmon/api/queues",
+	} {
+		t.Run(path, func(t *testing.T) {
+			got := send(t, http.MethodGet, base+path, nil)
+			assert.Equal(t, 401, got.code)
+			assert.Contains(t, got.header.Get("WWW-Authenticate"), "Basic")
+			token := token(t, "", "", auth.Scopes()...)
+			assert.Equal(t, 401, send(t, http.MethodGet, base+path, nil, "Authorization", "Bearer "+token).code)
+			assert.Equal(t, 401, send(t, http.MethodGet, base+"/t/"+token+path, nil).code)
+			if path != "/events" { // which never ends
+				assert.NotContains(t, []int{401, 403, 429}, send(t, http.MethodGet, base+path, nil, right...).code)
+			}
+		})
+	}
+	for _, path := range []string{"/livez", "/readyz"} {
+		assert.NotEqual(t, 401, send(t, http.MethodGet, base+path, nil).code, path)
+	}
+	assert.Regexp(t, `^\{"status":"[a-z]+"\}\s*$`, send(t, http.MethodGet, base+"/health", nil).text)
+	assert.Contains(t, send(t, http.MethodGet, base+"/health", nil, right...).text, "reasons")
+
+	// Last, since the address has to wait then.
+	assert.Equal(t, 401, send(t, http.MethodGet, base+"/health", nil, login("operator", "wrong")...).code)
+	waits := send(t, http.MethodGet, base+"/metrics", nil, right...)
+	assert.Equal(t, 429, waits.code)
+	assert.Equal(t, "1", waits.header.Get("Retry-After"))
+}
+
+func TestAccess_ChangesQueuesForNamesOfThisServerAlone(t *testing.T) {
+	t.Parallel()
+	access := Access{Hosts: []string{"tracklane.example"}, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for host, own := range map[string]bool{
+		"tracklane.example": true, "Tracklane.Example.:8080": true, "localhost:8080": true, "127.0.0.1:8080": true,
+		"[::1]:8080": true, "[::1]": true, "192.0.2.1": true,
+		"": false, "evil.example": false, "evil.example:8080": false, "tracklane.example.evil.example": false,
+		"127.0.0.1.evil.example": false, "localhost.evil.example": false,
+	} {
+		t.Run(host, func(t *testing.T) {
+			t.Parallel()
+			assert.Equal(t, own, access.isOwnHost(host))
+		})
+	}
+	assert.True(t, access.trusts(netip.MustParseAddr("::ffff:10.1.2.3")))
+	assert.False(t, access.trusts(netip.MustParseAddr("192.0.2.1")))
+}
+
+func TestAccess_RefusesChangesForAnotherHostName(t *testing.T) {
+	t.Parallel()
+	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
+	post := func(host string) int {
+		request, err := http.NewRequest(http.MethodPost, base+"/asynqmon/api/queues/live:pause", nil)
+		require.NoError(t, err)
+		request.Host = host
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	assert.Equal(t, 403, post("evil.example"))
+	assert.NotEqual(t, 403, post(""), "the server's own address")
+	assert.Nil(t, s.config.Access.Tokens)
+}

@@ -1,0 +1,37 @@
+package app
+
+import (
+	"net"
+	"os"
+	"strings"
+
+	"tracklane/handlers"
+	"tracklane/internal/auth"
+)
+
+// access is who may do what in this process.
+func (p *Program) access() handlers.Access {
+	access := handlers.Access{TrustedProxies: p.config.TrustedProxies, Hosts: p.hosts()}
+	if p.config.AuthRequired() {
+		access.Tokens = auth.NewVerifier(p.config.SecretKey, p.config.SecretKeyPrevious)
+		access.Operator = auth.NewOperator(p.config.OperatorUser, p.config.OperatorPassword)
+	}
+	return access
+}
+
+// hosts are the names of this machine that are known without asking anybody.
+func (p *Program) hosts() []string {
+	var names []string
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, strings.ToLower(name))
+	}
+	if host, _, err := net.SplitHostPort(p.config.HTTPAddr); err == nil && host != "" {
+		names = append(names, strings.ToLower(host))
+	}
+	return names
+}
+
+// isOpenToOthers reports whether everybody on another machine may do everything.
+func (p *Program) isOpenToOthers() bool {
+	return !p.config.AuthRequired() && !p.listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+}
