@@ -28,7 +28,7 @@ func (in *installation) requireRefusing(t *testing.T) {
 func TestReady_FullQueueAndDatabaseDown(t *testing.T) {
 	t.Parallel()
 	in := newInstallation(t, "MAX_WAITING_POINTS=1000")
-	require.Equal(t, 202, postJSON(t, in.api+"/live", flight("fill", 1200)).code)
+	require.Equal(t, 202, postJSON(t, in.api+"/live", flight("fill", 1000)).code)
 	require.NoError(t, in.postgres.Kill())
 	in.requireRefusing(t)
 }

@@ -16,19 +16,19 @@ type admission struct {
 	backpressure *backpressure
 }
 
-// admit reports whether points may be sent to Redis now, and counts them if so.
+// admit reports whether points may be sent to Redis now. If so, they count as
+// waiting until they are released.
 func (a *admission) admit(points *lane.Points) bool {
 	return !a.redisFailed.Load() && a.admitToFailed(points)
 }
 
 // admitToFailed is admit for points that are sent even to a Redis that failed.
 func (a *admission) admitToFailed(points *lane.Points) bool {
-	if a.copiesFull.Load() || !a.backpressure.admit(points.Lane) {
-		return false
-	}
-	a.backpressure.recordEnqueued(points.Len())
-	return true
+	return !a.copiesFull.Load() && a.backpressure.admit(points)
 }
+
+// release is called once for points that were admitted: when their write has ended.
+func (a *admission) release(points *lane.Points) { a.backpressure.release(points) }
 
 // hasRoom reports whether Redis and the replay buffer have room for a lane's
 // next points.

@@ -9,23 +9,21 @@ import (
 )
 
 // backpressure keeps new points away from a Redis that holds as many as it
-// may. It counts what this process enqueues between two refreshes. Any number
-// of goroutines may use one at the same time.
+// may. Any number of goroutines may use one at the same time.
 type backpressure struct {
 	maxPoints      int // in all queues together
 	lowestPriority int // of the lanes
-	waitingPoints  func(context.Context) (int, error)
+	waiting        *waitingCounter
 	logger         *slog.Logger
 
-	waiting atomic.Int64 // points, in all queues
-	memory  fraction     // of Redis's maxmemory that is in use
-	full    atomic.Bool  // for the log: some lane was refused since all were last admitted
+	memory fraction    // of Redis's maxmemory that is in use
+	full   atomic.Bool // for the log: some lane was refused since all were last admitted
 }
 
-// newBackpressure returns a backpressure that admits every lane until its first
-// refresh. waitingPoints counts the points in all queues.
-func newBackpressure(lanes []*lane.Lane, maxPoints int, waitingPoints func(context.Context) (int, error), logger *slog.Logger) *backpressure {
-	b := &backpressure{maxPoints: maxPoints, waitingPoints: waitingPoints, logger: logger}
+// newBackpressure returns a backpressure that admits maxPoints points until its
+// first refresh.
+func newBackpressure(lanes []*lane.Lane, maxPoints int, waiting *waitingCounter, logger *slog.Logger) *backpressure {
+	b := &backpressure{maxPoints: maxPoints, waiting: waiting, logger: logger}
 	for _, l := range lanes {
 		b.lowestPriority = max(b.lowestPriority, l.Priority)
 	}
@@ -43,39 +41,36 @@ const (
 	headroomPerPriority = 0.1
 )
 
-// admit reports whether a lane's next points may go to Redis. The most urgent
-// lane is the last to be refused.
-func (b *backpressure) admit(l *lane.Lane) bool {
-	ok := b.below(l.Priority)
+// admit reports whether points may go to Redis, and counts them as waiting until
+// they are released. The most urgent lane is the last to be refused.
+func (b *backpressure) admit(points *lane.Points) bool {
+	priority := points.Lane.Priority
+	ok := b.memory.load() < maxMemoryUsage*share(priority) && b.waiting.reserve(points.Len(), float64(b.maxPoints)*share(priority))
 	if !ok && !b.full.Swap(true) {
 		b.logger.Warn("Redis holds as many points as it may; new ones go straight to the database",
-			"lane", l.Name, "waiting_points", b.waiting.Load(), "memory_percent", int(100*b.memory.load()))
+			"lane", points.Lane.Name, "waiting_points", b.waiting.total(), "memory_percent", int(100*b.memory.load()))
 	}
 	return ok
 }
 
+// release is called once for points that were admitted: when their write has ended.
+func (b *backpressure) release(points *lane.Points) { b.waiting.release(points.Len()) }
+
 // below reports whether Redis holds less than it may for lanes of a priority.
 func (b *backpressure) below(priority int) bool {
-	share := 1 - headroomPerPriority*float64(priority-1)
-	return float64(b.waiting.Load()) < float64(b.maxPoints)*share && b.memory.load() < maxMemoryUsage*share
+	return float64(b.waiting.total()) < float64(b.maxPoints)*share(priority) && b.memory.load() < maxMemoryUsage*share(priority)
 }
 
-// recordEnqueued counts points that this process enqueues.
-func (b *backpressure) recordEnqueued(points int) { b.waiting.Add(int64(points)) }
+// share is the fraction of the bounds that lanes of a priority may use.
+func share(priority int) float64 { return 1 - headroomPerPriority*float64(priority-1) }
 
-// refresh replaces what is known of Redis by a reading, and by the number of
-// points that wait. While Redis cannot be asked both stay: the breaker decides
-// then.
-func (b *backpressure) refresh(ctx context.Context, r reading) {
+// refresh replaces what is known of Redis by a reading. While Redis cannot be asked
+// it stays: the breaker decides then.
+func (b *backpressure) refresh(_ context.Context, r reading) {
 	if !r.Connected {
 		return
 	}
 	b.memory.store(r.memoryUsage())
-	waiting, err := b.waitingPoints(ctx)
-	if err != nil {
-		return // Redis failed meanwhile
-	}
-	b.waiting.Store(int64(waiting))
 	// One step to spare, so that the log does not flap.
 	if b.below(b.lowestPriority+1) && b.full.Swap(false) {
 		b.logger.Info("Redis accepts points of every lane again")

@@ -30,7 +30,8 @@
 //     drainer empties a Redis that is out of memory, where asynq cannot.
 //
 // One Monitor a process asks Redis for its state and tells the backpressure and
-// the drainer. An Inspector asks for what operators want to see.
+// the drainer, and flushes the waitingCounter, to which publisher, taskHandler and
+// drainer tell what they did. An Inspector asks for what operators want to see.
 //
 // # Invariants
 //

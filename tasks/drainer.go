@@ -130,6 +130,7 @@ func (d *drainer) drainList(ctx context.Context, l *lane.Lane, list listFunc) (d
 				d.logger.Debug("a task that was written without asynq was not deleted", "task_id", task.ID, "error", err)
 				return drained, nil
 			}
+			d.handler.done(l, task.Payload)
 			drained++
 		}
 	}

@@ -50,11 +50,10 @@ type EnqueuerOptions struct {
 // NewEnqueuer returns an enqueuer. Run, and the monitor's, must run while it is
 // used. Points that Redis acknowledged and may forget are written with writer.
 func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor, writer *store.Writer, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
-	inspector := NewInspector(connections, lanes)
-	admission := &admission{backpressure: newBackpressure(lanes, options.MaxWaitingPoints, inspector.waitingPoints, logger)}
+	admission := &admission{backpressure: newBackpressure(lanes, options.MaxWaitingPoints, monitor.waiting, logger)}
 	monitor.observe(admission.backpressure.refresh)
 	replay := &replayBuffer{client: connections.Enqueue, writer: writer, reportFull: admission.copiesFull.Store, logger: logger}
-	publisher := newPublisher(asynq.NewClientFromRedisClient(connections.Enqueue), lanes, options.Batching, replay)
+	publisher := newPublisher(asynq.NewClientFromRedisClient(connections.Enqueue), lanes, options.Batching, replay, monitor.waiting)
 	replay.publish = publisher.republish
 	breaker := newBreaker(connections.Enqueue, options.Timeout, admission.redisFailed.Store, logger)
 	batchers := make(map[string]*batcher[[]byte])
@@ -102,6 +101,7 @@ func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	if !e.admission.admit(points) {
 		return ErrUnavailable
 	}
+	defer e.admission.release(points)
 	if points.Len() < e.minPoints {
 		return e.batchers[points.Lane.Name].submit(Encode(nil, points), points.Len())
 	}
@@ -127,6 +127,7 @@ func (e *Enqueuer) EnqueueBypassingBreaker(ctx context.Context, points *lane.Poi
 	if !e.admission.admitToFailed(points) {
 		return ErrUnavailable
 	}
+	defer e.admission.release(points)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forceTimeout)
 	defer cancel()
 	return e.publisher.publishPoints(points, func(write func(context.Context) error) error { return write(ctx) })

@@ -23,6 +23,7 @@ type taskHandler struct {
 	lanes    map[string]*lane.Lane
 	writer   *store.Writer
 	stopping <-chan struct{} // closed when the worker is to stop
+	waiting  *waitingCounter
 	logger   *slog.Logger
 	newer    onceATask
 }
@@ -53,7 +54,17 @@ func (h *taskHandler) ProcessTask(ctx context.Context, task *asynq.Task) error {
 		h.logger.Error("a task was not written", "task_id", taskID, "error", err)
 		return err
 	}
-	return h.write(ctx, l, taskID, task.Payload())
+	if err := h.write(ctx, l, taskID, task.Payload()); err != nil {
+		return err
+	}
+	h.done(l, task.Payload())
+	return nil
+}
+
+// done counts the points of a task as no longer waiting.
+func (h *taskHandler) done(l *lane.Lane, payload []byte) {
+	points, _ := Count(payload) // what cannot be read has none
+	h.waiting.add(l, -points)
 }
 
 // write writes the points of a task, or dead-letters the payload if it cannot be

@@ -4,8 +4,8 @@ import "tracklane/internal/lane"
 
 // The keys of asynq v0.26 that this package reads or writes itself, because
 // asynq has no function for it. They are private to asynq: the tests of
-// recoverOrphanedGroups, crashedWork, Inspector.Backlog and registerQueues fail
-// when they change.
+// recoverOrphanedGroups, orphanSearch, crashedWork, correctScores, Inspector.Backlog
+// and registerQueues fail when they change.
 const queuesKey = "asynq:queues" // a set of the names of all queues
 
 // queuePrefix begins every key of a lane's queue. The braces make them share a
@@ -38,3 +38,7 @@ func retryKey(l *lane.Lane) string { return queuePrefix(l) + "retry" }
 // taskKeyPrefix and a task id are the key of the task's hash: its message "msg",
 // its "state" in asynq's words, "pending_since" in ns and its "group".
 func taskKeyPrefix(l *lane.Lane) string { return queuePrefix(l) + "t:" }
+
+// waitingKey is a lane's number of points that wait in Redis. It is tracklane's own,
+// in the queue's hash slot.
+func waitingKey(l *lane.Lane) string { return "tracklane:{" + l.Name + "}:waiting" }

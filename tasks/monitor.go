@@ -14,17 +14,23 @@ const monitorInterval = time.Second
 
 // Monitor asks Redis for its state once a second and tells its observers, one
 // after another, in the order in which they were added: the backpressure of an
-// Enqueuer and the drainer of a Worker. A process has one for both. Only the
-// replay buffer asks too, through the connections that points take.
+// Enqueuer and the drainer of a Worker. A process has one for both, and it counts
+// the points that wait. Only the replay buffer asks too, through the connections
+// that points take.
 type Monitor struct {
 	ask       func(context.Context) Redis
+	waiting   *waitingCounter
 	observers []func(context.Context, reading)
 }
 
 // NewMonitor returns a monitor. What uses it, an Enqueuer or a Worker, is made
 // before Run is called.
 func NewMonitor(connections *Connections, lanes []*lane.Lane) *Monitor {
-	return &Monitor{ask: NewInspector(connections, lanes).Redis}
+	inspector := NewInspector(connections, lanes)
+	return &Monitor{
+		ask:     inspector.Redis,
+		waiting: newWaitingCounter(connections.Inspect, lanes, inspector.estimateWaiting),
+	}
 }
 
 // observe adds an observer. It must not be called once Run is.
@@ -46,14 +52,23 @@ func (r reading) memoryUsage() float64 {
 	return float64(r.UsedMemory) / float64(r.MaxMemory)
 }
 
-// Run asks until ctx ends. It is called once.
+// Run asks until ctx ends, and then flushes the number of waiting points once more.
+// It is called once.
 func (m *Monitor) Run(ctx context.Context) {
 	every(ctx, monitorInterval, func() {
 		r := reading{Redis: m.ask(ctx)}
+		if r.Connected {
+			// An error means that Redis failed meanwhile: what was counted goes
+			// with the next flush.
+			_ = m.waiting.flush(ctx)
+		}
 		for _, observe := range m.observers {
 			observe(ctx, r)
 		}
 	})
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), InspectTimeout)
+	defer cancel()
+	_ = m.waiting.flush(last) // when Redis is down, too, nothing is left to do
 }
 
 // every calls work at once and then at each interval, until ctx ends.

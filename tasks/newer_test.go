@@ -53,12 +53,15 @@ func newerPayload(l *lane.Lane, points int) []byte {
 	return payload
 }
 
-func newTestHandler(pool *pgxpool.Pool, lanes []*lane.Lane, logger *slog.Logger) *taskHandler {
+func newTestHandler(connections *Connections, pool *pgxpool.Pool, lanes []*lane.Lane, logger *slog.Logger) *taskHandler {
 	byName := make(map[string]*lane.Lane)
 	for _, l := range lanes {
 		byName[l.Name] = l
 	}
-	return &taskHandler{lanes: byName, writer: store.NewWriter(pool, lanes, 1000, nil), logger: logger}
+	return &taskHandler{
+		lanes: byName, writer: store.NewWriter(pool, lanes, 1000, nil),
+		waiting: NewMonitor(connections, lanes).waiting, logger: logger,
+	}
 }
 
 func countRejected(t *testing.T, pool *pgxpool.Pool) (rows int) {
@@ -98,7 +101,8 @@ func TestTaskHandler_WarnsOnceATaskOfANewerVersion(t *testing.T) {
 	pool := openMigrated(t)
 	lanes := lane.All(lane.Options{})
 	counts := newCountingHandler(slog.LevelWarn)
-	handler := newTestHandler(pool, lanes, slog.New(counts))
+	_, connections := startRedis(t)
+	handler := newTestHandler(connections, pool, lanes, slog.New(counts))
 	for range 3 {
 		for _, id := range []string{"one", "two"} {
 			require.ErrorIs(t, handler.write(t.Context(), lanes[0], id, newerPayload(lanes[0], 1)), errNewerVersion)
@@ -138,7 +142,7 @@ func TestDrainer_SkipsPayloadsOfANewerVersion(t *testing.T) {
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 700)))
 	lanes := []*lane.Lane{l}
 	inspector := NewInspector(connections, lanes)
-	d := newDrainer(inspector, newTestHandler(pool, lanes, slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
+	d := newDrainer(inspector, newTestHandler(connections, pool, lanes, slog.New(slog.DiscardHandler)), slog.New(slog.DiscardHandler))
 	drained, err := d.drainLane(t.Context(), l)
 	require.NoError(t, err)
 	assert.Equal(t, 1, drained)

@@ -32,17 +32,18 @@ func taskOptions() []asynq.Option {
 }
 
 // publisher writes payloads to the lanes' queues as asynq tasks, and records
-// each acknowledged one in the replay buffer. Any number of goroutines may use
-// one at the same time.
+// each acknowledged one in the replay buffer and in the number of waiting points.
+// Any number of goroutines may use one at the same time.
 type publisher struct {
 	client   *asynq.Client
 	batching Batching
 	groups   map[string]*groups // by the lane's name
 	replay   *replayBuffer
+	waiting  *waitingCounter
 }
 
-func newPublisher(client *asynq.Client, lanes []*lane.Lane, batching Batching, replay *replayBuffer) *publisher {
-	p := &publisher{client: client, batching: batching, groups: make(map[string]*groups), replay: replay}
+func newPublisher(client *asynq.Client, lanes []*lane.Lane, batching Batching, replay *replayBuffer, waiting *waitingCounter) *publisher {
+	p := &publisher{client: client, batching: batching, groups: make(map[string]*groups), replay: replay, waiting: waiting}
 	for _, l := range lanes {
 		p.groups[l.Name] = newGroups(batching.MinPoints, batching.MaxDelay)
 	}
@@ -79,7 +80,9 @@ func (p *publisher) publish(ctx context.Context, l *lane.Lane, payload []byte, p
 }
 
 // republish publishes an entry of the replay buffer through one connection,
-// within forceTimeout.
+// within forceTimeout. Its points are counted again: if Redis has lost the first
+// task, it has lost their count with it, and if not, both tasks are done and
+// subtract them.
 func (p *publisher) republish(ctx context.Context, conn *redis.Conn, e *entry) error {
 	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
 	defer cancel()
@@ -95,5 +98,6 @@ func (p *publisher) publishWith(ctx context.Context, client *asynq.Client, l *la
 	if _, err := client.EnqueueContext(ctx, task, where...); err != nil {
 		return fmt.Errorf("enqueue %d points of the lane %s: %w", points, l.Name, err)
 	}
+	p.waiting.add(l, points)
 	return nil
 }

@@ -40,6 +40,8 @@ type Worker struct {
 	drainer  *drainer
 	crashed  []*crashedWork // one a lane
 	orphans  *orphanSearch
+	waiting  *waitingCounter
+	healers  []*waitingHealer // one a lane
 	logger   *slog.Logger
 }
 
@@ -52,16 +54,19 @@ func NewWorker(connections *Connections, lanes []*lane.Lane, monitor *Monitor, w
 	}
 	inspector := NewInspector(connections, lanes)
 	stopping := make(chan struct{})
-	handler := &taskHandler{lanes: byName, writer: writer, stopping: stopping, logger: logger}
+	handler := &taskHandler{lanes: byName, writer: writer, stopping: stopping, waiting: monitor.waiting, logger: logger}
 	drainer := newDrainer(inspector, handler, logger)
 	monitor.observe(drainer.observe)
 	crashed := make([]*crashedWork, len(lanes))
+	healers := make([]*waitingHealer, len(lanes))
 	for i, l := range lanes {
 		crashed[i] = &crashedWork{client: connections.Work, lane: l}
+		healers[i] = &waitingHealer{client: connections.Work, lane: l}
 	}
 	return &Worker{
 		redis: connections.Work, lanes: byName, options: options, crashed: crashed,
-		orphans:  newOrphanSearch(connections.Work, lanes, logger),
+		orphans: newOrphanSearch(connections.Work, lanes, logger),
+		waiting: monitor.waiting, healers: healers,
 		stopping: stopping, handler: handler, drainer: drainer,
 		logger: logger,
 	}
@@ -108,7 +113,17 @@ func (w *Worker) Run(ctx context.Context) error {
 	close(w.stopping)
 	server.Shutdown()
 	background.Wait()
+	w.flushWaiting()
 	return nil
+}
+
+// flushWaiting counts what was written last, since the monitor may have ended.
+func (w *Worker) flushWaiting() {
+	ctx, cancel := context.WithTimeout(context.Background(), InspectTimeout)
+	defer cancel()
+	if err := w.waiting.flush(ctx); err != nil {
+		w.logger.Debug("the last points that were written still count as waiting", "error", err)
+	}
 }
 
 func (w *Worker) serverConfig() asynq.Config {
@@ -180,6 +195,15 @@ func (w *Worker) maintain(ctx context.Context) {
 		}
 		if err != nil && ctx.Err() == nil {
 			w.logger.Warn("the work of crashed workers was not searched for", "error", err)
+		}
+	}
+	for _, h := range w.healers {
+		healed, err := h.heal(ctx)
+		if healed {
+			w.logger.Info("the number of waiting points was wrong and is 0 again", "lane", h.lane.Name)
+		}
+		if err != nil && ctx.Err() == nil {
+			w.logger.Warn("the number of waiting points was not checked", "error", err)
 		}
 	}
 	for _, l := range w.lanes {

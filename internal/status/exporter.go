@@ -24,7 +24,7 @@ func NewExporter(c *Collector) prometheus.Collector {
 	return &exporter{
 		collector:     c,
 		queueTasks:    describe("queue_tasks", "Tasks in the queue.", "lane", "state"),
-		waitingPoints: describe("queue_waiting_points", "Points in the queue, estimated from its oldest tasks.", "lane"),
+		waitingPoints: describe("queue_waiting_points", "Points in the queue.", "lane"),
 		oldest:        describe("queue_oldest_seconds", "How long the oldest point in the queue has waited.", "lane"),
 		paused:        describe("queue_paused", "1 while an operator has paused the queue.", "lane"),
 		workers:       describe("workers", "Worker processes that are alive."),
