@@ -134,9 +134,10 @@ func (tb *testbed) fillRedisDisk(ctx context.Context, until time.Time) (note str
 		}
 		clock.Sleep(ctx, probePause)
 	}
-	err = tb.disk.empty()
-	_ = tb.Redis.Restart(ctx) // it fails when Redis runs
-	err = errors.Join(err, retry(ctx, func(ctx context.Context) error { return tb.queues.Del(ctx, diskKey).Err() }))
+	err = errors.Join(tb.disk.empty(), retry(ctx, func(ctx context.Context) error {
+		_ = tb.Redis.Restart(ctx) // it fails when Redis runs
+		return tb.queues.Del(ctx, diskKey).Err()
+	}))
 	if refused == 0 && ended == 0 && ctx.Err() == nil {
 		err = errors.Join(err, errors.New("a full disk went unnoticed by Redis"))
 	}

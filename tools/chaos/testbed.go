@@ -66,7 +66,7 @@ func openTestbed(ctx context.Context, appendSync string, died func(error)) (open
 		Name: "chaos", RedisDirs: tb.makeDisk(ctx), RedisArguments: []string{"--appendfsync", appendSync},
 	})
 	if err != nil {
-		return nil, errors.Join(err, tb.removeDisk())
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -80,20 +80,13 @@ func openTestbed(ctx context.Context, appendSync string, died func(error)) (open
 }
 
 // makeDisk gives Redis a disk of its own, where that can be done.
-func (tb *testbed) makeDisk(ctx context.Context) func(dir string) (string, error) {
-	return func(dir string) (string, error) {
+func (tb *testbed) makeDisk(ctx context.Context) func(dir string) (string, func() error, error) {
+	return func(dir string) (string, func() error, error) {
 		if tb.disk, tb.noDisk = mountDisk(ctx, dir); tb.noDisk != nil {
-			return dir, nil
+			return dir, func() error { return nil }, nil
 		}
-		return tb.disk.dir, nil
+		return tb.disk.dir, tb.disk.unmount, nil
 	}
-}
-
-func (tb *testbed) removeDisk() error {
-	if tb.disk == nil {
-		return nil
-	}
-	return tb.disk.unmount()
 }
 
 // connect opens the harness's own connections, through proxies that only ever
@@ -231,6 +224,5 @@ func (tb *testbed) close() error {
 	if tb.queues != nil {
 		failures = append(failures, tb.queues.Close())
 	}
-	failures = append(failures, tb.Stop(), tb.removeDisk())
-	return errors.Join(failures...)
+	return errors.Join(append(failures, tb.Stop())...)
 }

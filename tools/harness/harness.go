@@ -38,6 +38,8 @@ type System struct {
 
 	// RedisDirs is where Redis has its directory, and other servers of its kind may.
 	RedisDirs string
+	// release lets go of RedisDirs.
+	release func() error
 }
 
 // Options say how a System is opened.
@@ -45,8 +47,9 @@ type Options struct {
 	// Name begins the name of the directory in the system's place for temporary ones.
 	Name string
 	// RedisDirs, unless nil, gets the system's directory and returns the one in
-	// which Redis has its own. It is called before Redis is started.
-	RedisDirs func(dir string) (string, error)
+	// which Redis has its own, and what is to be called when Redis has stopped. It
+	// is called before Redis is started.
+	RedisDirs func(dir string) (redisDirs string, release func() error, err error)
 	// RedisArguments are added to those of redis-server.
 	RedisArguments []string
 }
@@ -60,7 +63,7 @@ func Open(ctx context.Context, options Options) (opened *System, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for the run: %w", err)
 	}
-	s := &System{Dir: dir, Binary: filepath.Join(dir, "system-under-test"), RedisDirs: dir}
+	s := &System{Dir: dir, Binary: filepath.Join(dir, "system-under-test"), RedisDirs: dir, release: func() error { return nil }}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Stop(), s.Remove())
@@ -75,9 +78,11 @@ func Open(ctx context.Context, options Options) (opened *System, err error) {
 		return nil, fmt.Errorf("build tracklane: %w: %s", err, output)
 	}
 	if options.RedisDirs != nil {
-		if s.RedisDirs, err = options.RedisDirs(dir); err != nil {
+		redisDirs, release, err := options.RedisDirs(dir)
+		if err != nil {
 			return nil, fmt.Errorf("prepare the directory of Redis: %w", err)
 		}
+		s.RedisDirs, s.release = redisDirs, release
 	}
 	return s, s.start(ctx, options.RedisArguments)
 }
@@ -120,7 +125,7 @@ func (s *System) Environment(settings ...string) []string {
 	}, settings...)
 }
 
-// Stop stops the servers. The directory stays.
+// Stop stops the servers, once. The directory stays.
 func (s *System) Stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
@@ -133,7 +138,7 @@ func (s *System) Stop() error {
 		servers.Go(func() { stopped[1] = s.Postgres.Stop(ctx) })
 	}
 	servers.Wait()
-	return errors.Join(stopped[:]...)
+	return errors.Join(append(stopped[:], s.release())...)
 }
 
 // Remove removes the directory and the data of stopped servers.

@@ -17,14 +17,16 @@ import (
 
 func TestSystem_RunsTracklane(t *testing.T) {
 	t.Parallel()
-	redisDirs := ""
-	s, err := Open(t.Context(), Options{Name: "harness-test", RedisDirs: func(dir string) (string, error) {
+	redisDirs, released := "", false
+	release := func() error { released = true; return nil }
+	s, err := Open(t.Context(), Options{Name: "harness-test", RedisDirs: func(dir string) (string, func() error, error) {
 		redisDirs = filepath.Join(dir, "elsewhere")
-		return redisDirs, os.Mkdir(redisDirs, 0o755)
+		return redisDirs, release, os.Mkdir(redisDirs, 0o755)
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		assert.NoError(t, s.Stop())
+		assert.True(t, released)
 		assert.NoError(t, s.Remove())
 		assert.NoDirExists(t, s.Dir)
 	})
