@@ -102,17 +102,26 @@ const slowGrace = 5 * time.Second
 // attribution says what made responses take longer than slowResponse.
 type attribution struct {
 	all         int
-	byFault     map[string]int
+	byFault     map[string]slowCount
 	unexplained findings
 }
 
+// slowCount is how many slow responses there were, and how many of them on the
+// lane live.
+type slowCount struct{ all, live int }
+
 // attribute finds the fault of each slow response.
 func (o *outcome) attribute() attribution {
-	a := attribution{all: len(o.responses.slow), byFault: make(map[string]int)}
+	a := attribution{all: len(o.responses.slow), byFault: make(map[string]slowCount)}
 	for _, s := range o.responses.slow {
 		start, end := s.start.Sub(o.start), s.end.Sub(o.start)
 		if name := o.faultBehind(s, start, end); name != "" {
-			a.byFault[name]++
+			count := a.byFault[name]
+			count.all++
+			if s.lane == "live" {
+				count.live++
+			}
+			a.byFault[name] = count
 			continue
 		}
 		a.unexplained.add(fmt.Sprintf("%s/%s, %d points: %d after %s at %s", s.api, s.lane, s.points, s.status,
@@ -206,11 +215,12 @@ func (o *outcome) write(to io.Writer) error {
 
 // writeSlow writes what slow responses were slow for.
 func (o *outcome) writeSlow(line func(string, ...any), slow attribution) {
-	line("| responses over %s during a fault, or up to %s after it | count |\n| --- | ---: |", slowResponse, slowGrace)
+	line("| responses over %s during a fault, or up to %s after it | count | of these of the lane live |\n| --- | ---: | ---: |",
+		slowResponse, slowGrace)
 	for _, name := range slices.Sorted(maps.Keys(slow.byFault)) {
-		line("| %s | %d |", name, slow.byFault[name])
+		line("| %s | %d | %d |", name, slow.byFault[name].all, slow.byFault[name].live)
 	}
-	line("| none | %d |\n", slow.unexplained.total)
+	line("| none | %d | |\n", slow.unexplained.total)
 	if lines := slow.unexplained.list("without a fault"); len(lines) > 0 {
 		line("```text\n%s\n```\n", strings.Join(lines, "\n"))
 	}

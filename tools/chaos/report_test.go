@@ -60,6 +60,8 @@ func TestOutcome_AttributesSlowResponses(t *testing.T) {
 	}
 	a := o.attribute()
 	assert.Equal(t, 6, a.all)
-	assert.Equal(t, map[string]int{"delayed of proxy": 1, "kill -9 of redis": 2, "uploads of 13 MB, themselves": 1}, a.byFault)
+	assert.Equal(t, map[string]slowCount{
+		"delayed of proxy": {1, 1}, "kill -9 of redis": {2, 2}, "uploads of 13 MB, themselves": {1, 1},
+	}, a.byFault)
 	assert.Equal(t, 2, a.unexplained.total)
 }
