@@ -3,7 +3,6 @@ package asynqmon
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/hibiken/asynqmon"
 	"github.com/redis/go-redis/v9"
@@ -22,7 +21,8 @@ type Options struct {
 }
 
 // New returns the UI's handler. It talks to Redis through client, which stays
-// the caller's to close; Redis need not be up yet.
+// the caller's to close, and which nothing else should need: a page may keep it
+// busy. Redis need not be up yet.
 //
 // The UI shows buttons that delete or archive tasks, and the requests behind
 // them are refused: the tasks hold acknowledged points.
@@ -37,11 +37,11 @@ func New(client redis.UniversalClient, lanes []*lane.Lane, options Options) http
 		PayloadFormatter: newFormatter(lanes),
 		ReadOnly:         options.ReadOnly,
 	})
-	return http.NewCrossOriginProtection().Handler(protectTasks(http.HandlerFunc(
+	return http.NewCrossOriginProtection().Handler(protectTasks(newLimiter(http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Security-Policy", contentSecurityPolicy)
-			ui.ServeHTTP(w, limitPage(r))
-		})))
+			ui.ServeHTTP(w, r)
+		}))))
 }
 
 // contentSecurityPolicy keeps the UI's page from fetching fonts from Google,
@@ -49,24 +49,6 @@ func New(client redis.UniversalClient, lanes []*lane.Lane, options Options) http
 // page's own scripts and styles are partly inline.
 const contentSecurityPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline'; " +
 	"style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
-
-// maxPageSize is how many tasks a list shows at the most; the UI offers no
-// more.
-const maxPageSize = 100
-
-// limitPage returns r with its page size within maxPageSize. A larger one, or
-// 0, would fetch every payload of a queue at once.
-func limitPage(r *http.Request) *http.Request {
-	query := r.URL.Query()
-	size, err := strconv.Atoi(query.Get("size"))
-	if err != nil || size >= 1 && size <= maxPageSize {
-		return r
-	}
-	query.Set("size", strconv.Itoa(maxPageSize))
-	limited := r.Clone(r.Context())
-	limited.URL.RawQuery = query.Encode()
-	return limited
-}
 
 // sharedClient hands out a client that is already there. asynqmon looks at the
 // client's own type, so it cannot be wrapped; asynqmon's Close would close it,

@@ -189,16 +189,16 @@ func TestUI_ShowsATaskOfAGroupAsJSON(t *testing.T) {
 	}
 }
 
-func TestUI_ListsAtMostAHundredTasks(t *testing.T) {
+func TestUI_ListsAtMostTwentyTasks(t *testing.T) {
 	i := start(t, asynqmon.Options{})
 	client := asynq.NewClientFromRedisClient(i.redis)
-	for range 101 {
+	for range 21 {
 		_, err := client.EnqueueContext(t.Context(), asynq.NewTask("live:batch", nil), asynq.Queue("live"))
 		require.NoError(t, err)
 	}
 	for query, want := range map[string]int{
-		"": 20, "?size=30": 30, "?size=30&page=4": 11, "?size=100": 100,
-		"?size=101": 100, "?size=1000000&page=2": 1, "?size=0": 100, "?size=-5": 100,
+		"": 20, "?size=10": 10, "?size=10&page=3": 1, "?size=20": 20,
+		"?size=21": 20, "?size=1000000&page=2": 1, "?size=0": 20, "?size=-5": 20,
 	} {
 		t.Run(query, func(t *testing.T) {
 			assert.Len(t, i.list(t, "/asynqmon/api/queues/live/pending_tasks"+query), want)

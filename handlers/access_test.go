@@ -58,12 +58,14 @@ func TestAccess_TakesATokenFromEachPlace(t *testing.T) {
 		return r.Header.Get("Authorization")
 	}
 	for name, place := range map[string]func(token string) (path string, header []string){
-		"bearer":  func(token string) (string, []string) { return "/live", []string{"Authorization", "Bearer " + token} },
-		"BEARER":  func(token string) (string, []string) { return "/live", []string{"Authorization", "BEARER " + token} },
-		"basic":   func(token string) (string, []string) { return "/live", []string{"Authorization", basic(token)} },
-		"query":   func(token string) (string, []string) { return "/live?token=" + url.QueryEscape(token), nil },
-		"path":    func(token string) (string, []string) { return "/t/" + url.PathEscape(token) + "/live", nil },
-		"encoded": func(token string) (string, []string) { return "/t/" + strings.ReplaceAll(token, ".", "%2E") + "/live", nil },
+		"bearer": func(token string) (string, []string) { return "/live", []string{"Authorization", "Bearer " + token} },
+		"BEARER": func(token string) (string, []string) { return "/live", []string{"Authorization", "BEARER " + token} },
+		"basic":  func(token string) (string, []string) { return "/live", []string{"Authorization", basic(token)} },
+		"query":  func(token string) (string, []string) { return "/live?token=" + url.QueryEscape(token), nil },
+		"path":   func(token string) (string, []string) { return "/t/" + url.PathEscape(token) + "/live", nil },
+		"encoded": func(token string) (string, []string) {
+			return "/t/" + strings.ReplaceAll(token, ".", "%2E") + "/live", nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range []struct {

@@ -15,6 +15,7 @@ type Connections struct {
 	Enqueue *redis.Client         // for requests, which give up soon
 	Work    redis.UniversalClient // for workers, which are patient
 	Inspect redis.UniversalClient // for who reads the state of Redis and the queues
+	Browse  redis.UniversalClient // for the queues' web UI, whose visitors the others must not feel
 }
 
 const (
@@ -22,6 +23,9 @@ const (
 	// that was given up may have been executed; a task that it took off the
 	// queue then waits until its lease expires.
 	workTimeout = 10 * time.Second
+
+	// browseConnections is how many connections the queues' web UI has.
+	browseConnections = 2
 
 	// errorBackoff is the least time that a worker's command takes when it could
 	// not reach Redis: asynq repeats such a command at once, and would keep a
@@ -50,13 +54,15 @@ func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 		return redis.NewClient(own.Simple())
 	}
 	connections := &Connections{Enqueue: pool(forceTimeout), Work: pool(workTimeout), Inspect: pool(InspectTimeout)}
+	options.PoolSize = browseConnections
+	connections.Browse = pool(InspectTimeout)
 	connections.Work.AddHook(backoffHook{})
 	return connections
 }
 
 // Close closes the pools. It returns their errors joined.
 func (c *Connections) Close() error {
-	return errors.Join(c.Enqueue.Close(), c.Work.Close(), c.Inspect.Close())
+	return errors.Join(c.Enqueue.Close(), c.Work.Close(), c.Inspect.Close(), c.Browse.Close())
 }
 
 // backoffHook makes each command that could not reach Redis take errorBackoff.

@@ -50,7 +50,7 @@ func (p *Program) startParts(r *run) http.Handler {
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{
 		Status: collector, Recorder: recorder, Access: p.access(), Ingest: ingest, Logger: p.logger,
-		Asynqmon: asynqmon.New(p.connections.Inspect, p.lanes,
+		Asynqmon: asynqmon.New(p.connections.Browse, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})
 	r.parts.Go(func() { server.Run(r.ctx) })

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"log"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -20,6 +21,13 @@ func SilenceLibraries() {
 	gin.SetMode(gin.ReleaseMode)
 	// Each failure to reach Redis is returned to the caller that needs to know.
 	logging.Disable()
+}
+
+// logThrough sends to logger what libraries write to the standard log, a record a
+// line.
+func logThrough(logger *slog.Logger) {
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(logger.Handler(), slog.LevelWarn).Writer())
 }
 
 // SignalContext returns a context that ends at the first SIGINT or SIGTERM, which
@@ -46,7 +54,9 @@ func Serve(ctx context.Context, roles Roles, version string) error {
 	if err := settings.CheckAuth(roles.API); err != nil {
 		return err
 	}
-	program, err := New(settings, roles, version, NewLogger(settings.LogLevel, settings.LogFormat))
+	logger := NewLogger(settings.LogLevel, settings.LogFormat)
+	logThrough(logger)
+	program, err := New(settings, roles, version, logger)
 	if err != nil {
 		return err
 	}
