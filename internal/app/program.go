@@ -14,10 +14,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-	"golang.org/x/net/netutil"
 
 	"tracklane/internal/config"
 	"tracklane/internal/lane"
+	"tracklane/internal/listener"
 	"tracklane/store"
 	"tracklane/tasks"
 )
@@ -34,7 +34,7 @@ type Program struct {
 	roles    Roles
 	version  string
 	logger   *slog.Logger
-	listener net.Listener
+	listener *listener.Listener
 
 	lanes       []*lane.Lane
 	pool        *pgxpool.Pool
@@ -57,14 +57,17 @@ func New(c config.Config, roles Roles, version string, logger *slog.Logger) (*Pr
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", c.HTTPAddr)
+	tcp, err := net.Listen("tcp", c.HTTPAddr)
 	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
 	}
 	return &Program{
 		config: c, roles: roles, version: version, logger: logger,
-		listener:    netutil.LimitListener(listener, maxClients),
+		listener: listener.New(tcp.(*net.TCPListener), listener.Options{
+			Max: maxClients, MaxPerAddress: c.MaxConnectionsPerAddress, Reserved: reservedClients,
+			Unlimited: c.TrustedProxies,
+		}),
 		lanes:       lane.All(lane.Options{FlymasterSecret: c.FlymasterSecret}),
 		pool:        pool,
 		connections: tasks.Connect(*redis, c.Redis.MaxConnections),
@@ -81,9 +84,14 @@ func (p *Program) URL() string {
 	return "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port))
 }
 
-// maxClients is how many clients may be connected at the same time; others wait
-// until one goes. Each needs some 20 kB.
-const maxClients = 10_000
+const (
+	// maxClients is how many clients may be connected at the same time. Each needs
+	// some 20 kB.
+	maxClients = 10_000
+
+	// reservedClients is how many more there may be from this machine itself.
+	reservedClients = 64
+)
 
 // The limits of one HTTP request. A phone with a bad connection sends slowly: its
 // request may take a minute, but the headers must come at once.
@@ -130,7 +138,8 @@ func (p *Program) startServer(r *run, handler http.Handler) *http.Server {
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
-		ErrorLog: slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
+		ConnState: p.listener.ConnState,
+		ErrorLog:  slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
 	}
 	r.parts.Go(func() {
 		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {

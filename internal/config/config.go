@@ -25,6 +25,10 @@ type Config struct {
 	// HTTPAddr is the address to listen on. Default ":8080".
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080" format:"address" help:"listen address"`
 
+	// MaxConnectionsPerAddress bounds the connections that one address has to
+	// HTTPAddr; an IPv6 address stands for its /64. Default 500.
+	MaxConnectionsPerAddress int `env:"MAX_CONNECTIONS_PER_ADDRESS" envDefault:"500" min:"1" max:"10000" help:"connections of one client address, at most"`
+
 	// DatabaseURL says where PostgreSQL 15+ or TimescaleDB is, as a URL or in
 	// keyword=value form. No default: it must be set.
 	DatabaseURL string `env:"DATABASE_URL,required" format:"database" secret:"true" help:"PostgreSQL 15+ or TimescaleDB"`

@@ -22,9 +22,10 @@ func TestLoad_FillsInEveryDefault(t *testing.T) {
 
 	day := 24 * time.Hour
 	assert.Equal(t, config.Config{
-		HTTPAddr:               ":8080",
-		DatabaseURL:            "postgres://pilot:thermal@db.example:5433/flights",
-		DatabaseMaxConnections: 10,
+		HTTPAddr:                 ":8080",
+		MaxConnectionsPerAddress: 500,
+		DatabaseURL:              "postgres://pilot:thermal@db.example:5433/flights",
+		DatabaseMaxConnections:   10,
 		Redis: config.Redis{
 			Host:           "localhost",
 			Port:           6379,
@@ -57,6 +58,7 @@ func everyVariable() []string {
 	return []string{
 		databaseURL,
 		"HTTP_ADDR=127.0.0.1:0",
+		"MAX_CONNECTIONS_PER_ADDRESS=20",
 		"DB_MAX_CONNECTIONS=3",
 		"REDIS_URL=redis://queue",
 		"REDIS_HOST=queue.example",
@@ -95,9 +97,10 @@ func TestLoad_ReadsEveryVariable(t *testing.T) {
 	require.NoError(t, err)
 
 	assert.Equal(t, config.Config{
-		HTTPAddr:               "127.0.0.1:0",
-		DatabaseURL:            "postgres://pilot:thermal@db.example:5433/flights",
-		DatabaseMaxConnections: 3,
+		HTTPAddr:                 "127.0.0.1:0",
+		MaxConnectionsPerAddress: 20,
+		DatabaseURL:              "postgres://pilot:thermal@db.example:5433/flights",
+		DatabaseMaxConnections:   3,
 		Redis: config.Redis{
 			URL:            "redis://queue",
 			Host:           "queue.example",

@@ -19,7 +19,7 @@ func TestDescribe_ListsTheVariablesInOrder(t *testing.T) {
 		names = append(names, variable.Name)
 	}
 	assert.Equal(t, []string{
-		"HTTP_ADDR", "DATABASE_URL", "DB_MAX_CONNECTIONS",
+		"HTTP_ADDR", "MAX_CONNECTIONS_PER_ADDRESS", "DATABASE_URL", "DB_MAX_CONNECTIONS",
 		"REDIS_URL", "REDIS_HOST", "REDIS_PORT", "REDIS_DB", "REDIS_USERNAME", "REDIS_PASSWORD",
 		"REDIS_MAX_CONNECTIONS", "REDIS_TIMEOUT",
 		"PROD", "LOG_LEVEL", "LOG_FORMAT",
