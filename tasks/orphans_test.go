@@ -87,47 +87,56 @@ func listAll(t *testing.T, client redis.UniversalClient, l *lane.Lane) map[strin
 	return listed
 }
 
-func TestOrphanSearch_FindsTasksOfEachStateAndNoOther(t *testing.T) {
-	t.Parallel()
-	_, connections := startRedis(t)
-	lanes := lane.All(lane.Options{})
-	l, client := lanes[0], connections.Work
-	// For each state, a task in its list and one in none.
-	add := func(id, state, group string) {
-		require.NoError(t, client.HSet(t.Context(), taskKeyPrefix(l)+id, "msg", "m", "state", state).Err())
-		if group != "" {
-			require.NoError(t, client.HSet(t.Context(), taskKeyPrefix(l)+id, "group", group).Err())
-		}
+// addTask writes the hash of a task, and nothing else.
+func addTask(t *testing.T, client redis.UniversalClient, l *lane.Lane, id, state, group string) {
+	t.Helper()
+	require.NoError(t, client.HSet(t.Context(), taskKeyPrefix(l)+id, "msg", "m", "state", state).Err())
+	if group != "" {
+		require.NoError(t, client.HSet(t.Context(), taskKeyPrefix(l)+id, "group", group).Err())
 	}
-	newID := func() string { return uuid.NewString() }
-	ids := map[string]string{}
+}
+
+// addListedAndOrphaned adds for each state a task in its list and one in none, whose
+// ids it returns by their states.
+func addListedAndOrphaned(t *testing.T, client redis.UniversalClient, l *lane.Lane) map[string]string {
+	t.Helper()
+	orphans := map[string]string{}
 	for _, state := range []string{"pending", "active", "retry", "scheduled", "archived", "aggregating", "completed", "unknown"} {
-		ids[state] = newID()
+		id, orphan := uuid.NewString(), uuid.NewString()
+		orphans[state] = orphan
 		group := map[string]string{"aggregating": "3"}[state]
-		add(ids[state], state, group)
-		id := newID() // it is listed
+		addTask(t, client, l, orphan, state, group)
 		switch state {
 		case "pending":
 			require.NoError(t, client.LPush(t.Context(), pendingKey(l), id).Err())
 		case "active":
-			require.NoError(t, client.LPush(t.Context(), activeKey(l), id, ids[state]).Err()) // without a lease nobody looks there
+			require.NoError(t, client.LPush(t.Context(), activeKey(l), id, orphan).Err()) // without a lease nobody looks there
 			require.NoError(t, client.ZAdd(t.Context(), leaseKey(l), redis.Z{Score: 1, Member: id}).Err())
 		case "aggregating":
 			set := groupKey(l, "3:"+uuid.NewString())
 			require.NoError(t, client.ZAdd(t.Context(), set, redis.Z{Score: 1, Member: id}).Err())
 			require.NoError(t, client.ZAdd(t.Context(), aggregationSetsKey(l), redis.Z{Score: 1, Member: set}).Err())
-			other := newID()
-			require.NoError(t, client.ZAdd(t.Context(), groupKey(l, "4"), redis.Z{Score: 1, Member: other}).Err())
-			add(other, state, "4")
+			waits := uuid.NewString()
+			require.NoError(t, client.ZAdd(t.Context(), groupKey(l, "4"), redis.Z{Score: 1, Member: waits}).Err())
+			addTask(t, client, l, waits, state, "4")
 		case "completed", "unknown":
 			continue
 		default:
 			require.NoError(t, client.ZAdd(t.Context(), queuePrefix(l)+state, redis.Z{Score: 1, Member: id}).Err())
 		}
-		add(id, state, group)
+		addTask(t, client, l, id, state, group)
 	}
-	add("no-uuid", "pending", "")
-	require.NoError(t, client.HSet(t.Context(), taskKeyPrefix(l)+newID(), "state", "active").Err()) // no task, only its state
+	return orphans
+}
+
+func TestOrphanSearch_FindsTasksOfEachStateAndNoOther(t *testing.T) {
+	t.Parallel()
+	_, connections := startRedis(t)
+	lanes := lane.All(lane.Options{})
+	l, client := lanes[0], connections.Work
+	ids := addListedAndOrphaned(t, client, l)
+	addTask(t, client, l, "no-uuid", "pending", "")
+	require.NoError(t, client.HSet(t.Context(), taskKeyPrefix(l)+"no-task", "state", "active").Err())
 	before := listAll(t, client, l)
 
 	search := newOrphanSearch(client, lanes, slog.New(slog.DiscardHandler))

@@ -126,26 +126,46 @@ func (s Snapshot) Reasons() []string {
 		add("Redis holds as many points as it may (MAX_WAITING_POINTS, or its maxmemory): new ones go straight to the database.")
 	}
 	if s.Redis.Connected {
-		if policy := s.Redis.MaxMemoryPolicy; policy != "" && policy != "noeviction" {
-			add("Redis may drop queued points: its maxmemory-policy is %s, set it to noeviction.", policy)
-		}
-		switch fsync := s.Redis.AppendFsync; {
-		case !s.Redis.AppendOnly:
-			add("Redis keeps queued points in memory only: set appendonly to yes.")
-		case fsync == "everysec" || fsync == "no":
-			add("Redis acknowledges points before they are on its disk: its appendfsync is %s, set it to always.", fsync)
-		}
-		if s.Redis.Replicas > 0 && s.Redis.MinReplicas == "0" {
-			add("A replica that takes over would lack acknowledged points: set Redis's min-replicas-to-write to 1 and min-replicas-max-lag to 10.")
-		}
-		if offset := s.Redis.ClockOffset; offset.Abs() > maxClockOffset {
-			add("The clock of this process differs by %s from that of Redis: synchronize the clocks of all machines.",
-				offset.Abs().Round(time.Second))
-		}
-		if len(s.Workers) == 0 {
-			add("No worker is alive: points wait in Redis.")
-		}
+		s.addRedisReasons(add)
 	}
+	s.addQueueReasons(add)
+	if s.OpenToOthers {
+		add("Everybody may post points and see these pages: AUTH is off.")
+	}
+	if s.Database.NoRejects {
+		add("This process may not write to rejected_points, so points that the database refuses stay in their queue: grant its role SELECT and INSERT on that table.")
+	}
+	if s.Database.HasRejected {
+		add("The database refused points: look at 'tracklane rejected list'.")
+	}
+	return reasons
+}
+
+// addRedisReasons adds what is wrong with a Redis that responds.
+func (s Snapshot) addRedisReasons(add func(format string, values ...any)) {
+	if policy := s.Redis.MaxMemoryPolicy; policy != "" && policy != "noeviction" {
+		add("Redis may drop queued points: its maxmemory-policy is %s, set it to noeviction.", policy)
+	}
+	switch fsync := s.Redis.AppendFsync; {
+	case !s.Redis.AppendOnly:
+		add("Redis keeps queued points in memory only: set appendonly to yes.")
+	case fsync == "everysec" || fsync == "no":
+		add("Redis acknowledges points before they are on its disk: its appendfsync is %s, set it to always.", fsync)
+	}
+	if s.Redis.Replicas > 0 && s.Redis.MinReplicas == "0" {
+		add("A replica that takes over would lack acknowledged points: set Redis's min-replicas-to-write to 1 and min-replicas-max-lag to 10.")
+	}
+	if offset := s.Redis.ClockOffset; offset.Abs() > maxClockOffset {
+		add("The clock of this process differs by %s from that of Redis: synchronize the clocks of all machines.",
+			offset.Abs().Round(time.Second))
+	}
+	if len(s.Workers) == 0 {
+		add("No worker is alive: points wait in Redis.")
+	}
+}
+
+// addQueueReasons adds what is wrong with the queues.
+func (s Snapshot) addQueueReasons(add func(format string, values ...any)) {
 	for _, l := range s.Lanes {
 		if n := l.Queue.Archived; n > 0 {
 			add("The queue %s has %d archived tasks: an operator archived them, and the workers run them again.", l.Name, n)
@@ -157,16 +177,6 @@ func (s Snapshot) Reasons() []string {
 			add("The queue %s is paused.", l.Name)
 		}
 	}
-	if s.OpenToOthers {
-		add("Everybody may post points and see these pages: AUTH is off.")
-	}
-	if s.Database.NoRejects {
-		add("This process may not write to rejected_points, so points that the database refuses stay in their queue: grant its role SELECT and INSERT on that table.")
-	}
-	if s.Database.HasRejected {
-		add("The database refused points: look at 'tracklane rejected list'.")
-	}
-	return reasons
 }
 
 // Notes says in whole sentences what an operator may want to know although
