@@ -23,3 +23,10 @@ func asDataError(err error) *pgconn.PgError {
 	}
 	return nil
 }
+
+// isOutOfMemory reports whether the server had no memory for a statement, such as
+// that for its locks: a smaller one may have room.
+func isOutOfMemory(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == pgerrcode.OutOfMemory
+}

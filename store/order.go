@@ -75,6 +75,51 @@ func splitByKeys(points *lane.Points, keys map[key]bool) (with, without *lane.Po
 	return with, without
 }
 
+// splitByTime returns the points before the median of their times, and those from
+// then on, each in the order that they have. Where all have the same time there
+// are none before. Both share memory with points, but for their rows.
+func splitByTime(points *lane.Points) (before, after *lane.Points) {
+	times := make([]int64, points.Len())
+	for i, row := range points.Rows {
+		times[i] = row.Time
+	}
+	slices.Sort(times)
+	median := times[len(times)/2]
+	if median == times[0] { // of many points at one time, the others may be later
+		later, _ := slices.BinarySearch(times, median+1)
+		median = times[min(later, len(times)-1)]
+	}
+	before, after = points.Slice(0, 0), points.Slice(0, 0)
+	for _, row := range points.Rows {
+		if row.Time < median {
+			before.Rows = append(before.Rows, row)
+		} else {
+			after.Rows = append(after.Rows, row)
+		}
+	}
+	return before, after
+}
+
+// spreadsOver reports whether points are of more than n different days.
+func spreadsOver(points *lane.Points, n int) bool {
+	const day = 86_400_000_000 // microseconds
+	if points.Len() <= n {
+		return false
+	}
+	first, last := points.Rows[0].Time, points.Rows[0].Time
+	for _, row := range points.Rows {
+		first, last = min(first, row.Time), max(last, row.Time)
+	}
+	if last/day-first/day < int64(n) {
+		return false // nearly always
+	}
+	days := make(map[int64]bool)
+	for _, row := range points.Rows {
+		days[row.Time/day] = true
+	}
+	return len(days) > n
+}
+
 // rankTracks gives each track its place in the order of their first fields;
 // tracks that share that field share a place.
 func rankTracks(tracks []lane.Track) []int {

@@ -86,6 +86,11 @@ const (
 	// insertsAfterDuplicate is where the cooldown starts after a batch with
 	// duplicates. A copy that meets a duplicate is work for nothing.
 	insertsAfterDuplicate = 8
+
+	// maxDays is over how many days one transaction may spread. In a hypertable
+	// each may be a chunk, which takes several locks and, when it is new, 10 to 30
+	// ms: 1,000 of them took as long as transactionTimeout.
+	maxDays = 100
 )
 
 // NewWriter returns a writer of at most maxPoints points a transaction. A nil
@@ -248,10 +253,25 @@ func (w *Writer) writeParts(ctx context.Context, points *lane.Points, done *outc
 // for what one of them holds, it halves the list until that one stands alone.
 // To find k refused points of n takes at most 2n transactions, and no more than
 // 2k·(log₂(n/k)+2): those that fail write nothing, so they wait for no disk.
+//
+// Points of more than maxDays, or in more chunks than the server can lock, are
+// halved by time until they are few enough: log₂(n) times at the most, since the
+// first part that fails alone ends it.
 func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, done *outcome) error {
+	if spreadsOver(points, maxDays) {
+		earlier, later := splitByTime(points)
+		return w.writeBoth(ctx, earlier, later, done)
+	}
 	err := w.writeTransaction(ctx, points, done)
 	if err == nil {
 		return nil
+	}
+	if isOutOfMemory(err) {
+		earlier, later := splitByTime(points)
+		if earlier.Len() == 0 {
+			return err
+		}
+		return w.writeBoth(ctx, earlier, later, done)
 	}
 	why := asDataError(err)
 	if why == nil {
@@ -262,10 +282,15 @@ func (w *Writer) writeOrSplit(ctx context.Context, points *lane.Points, done *ou
 		return nil
 	}
 	half := points.Len() / 2
-	if err := w.writeOrSplit(ctx, points.Slice(0, half), done); err != nil {
+	return w.writeBoth(ctx, points.Slice(0, half), points.Slice(half, points.Len()), done)
+}
+
+// writeBoth writes two parts of a list, one after the other.
+func (w *Writer) writeBoth(ctx context.Context, first, second *lane.Points, done *outcome) error {
+	if err := w.writeOrSplit(ctx, first, done); err != nil {
 		return err
 	}
-	return w.writeOrSplit(ctx, points.Slice(half, points.Len()), done)
+	return w.writeOrSplit(ctx, second, done)
 }
 
 // writeTransaction copies points into the table. When one of them is there
