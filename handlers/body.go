@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"mime/multipart"
 	"net/http"
@@ -17,7 +18,7 @@ import (
 )
 
 // body is a request's body in memory. It must be released once, and not be used
-// after that.
+// after that; its source must be released once, too, when the request is answered.
 type body struct {
 	*bytes.Buffer
 	pool   *sync.Pool
@@ -28,8 +29,9 @@ type body struct {
 // requests: rare large bodies would fill the pool for good.
 const maxPooledBody = 1 << 20
 
+// release frees the memory of the body. What it acquired from the budget is kept
+// for the points made of it, and returned when the source is released.
 func (b body) release() {
-	b.source.release()
 	if b.Cap() <= maxPooledBody {
 		b.Reset()
 		b.pool.Put(b.Buffer)
@@ -59,6 +61,7 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
 	}
 	if _, err := b.ReadFrom(b.source); err != nil {
 		b.release()
+		b.source.release()
 		return body{}, readProblem(err, l)
 	}
 	return b, nil
@@ -92,21 +95,60 @@ func contentType(r *http.Request, l *lane.Lane) (string, map[string]string, *pro
 	}
 }
 
+const (
+	// maxParts is how many parts of a form are looked at.
+	maxParts = 5
+
+	// maxPartHeader is the largest header of a part, in bytes. Package multipart
+	// takes 10 MB, and makes a multiple of it of many short lines.
+	maxPartHeader = 16 << 10
+)
+
 // filePart returns the part of a multipart form that is named "file".
 func filePart(source io.Reader, boundary string) (io.Reader, *problem) {
-	form := multipart.NewReader(source, boundary)
-	for {
+	bounded := &boundedReader{source: source}
+	form := multipart.NewReader(bounded, boundary)
+	for range maxParts {
+		bounded.left = maxPartHeader
 		part, err := form.NextPart()
-		if err != nil {
-			return nil, &problem{
-				Status: http.StatusBadRequest, Title: "Malformed body",
-				Detail: `The form has no part named "file".`,
-			}
+		if err != nil && bounded.left == 0 { // whatever the cut-off line made of the error
+			return nil, malformed(fmt.Sprintf("The header of a part must not exceed %d bytes.", maxPartHeader))
 		}
+		if err != nil {
+			return nil, malformed(`The form has no part named "file".`)
+		}
+		bounded.left = math.MaxInt
 		if part.FormName() == "file" {
 			return part, nil
 		}
+		if _, err := io.Copy(io.Discard, part); err != nil {
+			return nil, malformed("The body ended before it was complete; send it again.")
+		}
 	}
+	return nil, malformed(fmt.Sprintf(`The form has no part named "file" among its first %d.`, maxParts))
+}
+
+func malformed(detail string) *problem {
+	return &problem{Status: http.StatusBadRequest, Title: "Malformed body", Detail: detail}
+}
+
+// errPartHeader says that the header of a form's part is too large.
+var errPartHeader = errors.New("the header of a part is too large")
+
+// boundedReader reads no more than a number of bytes from its source.
+type boundedReader struct {
+	source io.Reader
+	left   int
+}
+
+// Read implements io.Reader. It returns errPartHeader when no bytes are left.
+func (r *boundedReader) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, errPartHeader
+	}
+	n, err := r.source.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	return n, err
 }
 
 func readProblem(err error, l *lane.Lane) *problem {
@@ -117,10 +159,7 @@ func readProblem(err error, l *lane.Lane) *problem {
 	case errors.Is(err, errBudget):
 		return tooManyLargeRequests()
 	}
-	return &problem{
-		Status: http.StatusBadRequest, Title: "Malformed body",
-		Detail: "The body ended before it was complete; send it again.",
-	}
+	return malformed("The body ended before it was complete; send it again.")
 }
 
 func tooLarge(l *lane.Lane) *problem {

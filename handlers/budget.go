@@ -12,8 +12,8 @@ import (
 
 const (
 	// bodyBudget is how many bytes of large bodies are in memory at the same
-	// time, for all clients together. Points made of them take about twice as
-	// much again.
+	// time, for all clients together. They count until their request is answered:
+	// points made of them take about twice as much again.
 	bodyBudget = 64 << 20
 
 	// unmeteredBytes is how much of each body does not count: what a phone
@@ -81,5 +81,6 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// release returns what was acquired. It may be called once.
+// release returns what was acquired. It may be called once, when the request is
+// answered.
 func (r *limitedReader) release() { r.budget.Release(r.acquired) }

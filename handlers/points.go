@@ -32,6 +32,7 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 			problem.write(c, l)
 			return
 		}
+		defer body.source.release()
 		done, problem := s.takeTurn(c.Request.Context(), body.Len())
 		if problem != nil {
 			body.release()

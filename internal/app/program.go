@@ -5,13 +5,10 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -93,14 +90,6 @@ const (
 	reservedClients = 64
 )
 
-// The limits of one HTTP request. A phone with a bad connection sends slowly: its
-// request may take a minute, but the headers must come at once.
-const (
-	headerTimeout = 10 * time.Second
-	readTimeout   = time.Minute
-	idleTimeout   = 2 * time.Minute
-)
-
 // Run works until ctx ends or a part fails, and then stops within the configured
 // SHUTDOWN_TIMEOUT. It returns nil after an orderly stop, and the error of the
 // part that failed first. It may be called once.
@@ -131,22 +120,6 @@ func (p *Program) Run(ctx context.Context) error {
 	}
 	p.logger.Info("tracklane has stopped")
 	return r.failure()
-}
-
-// startServer serves HTTP until the server is shut down.
-func (p *Program) startServer(r *run, handler http.Handler) *http.Server {
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, IdleTimeout: idleTimeout,
-		ConnState: p.listener.ConnState,
-		ErrorLog:  slog.NewLogLogger(p.logger.Handler(), slog.LevelWarn),
-	}
-	r.parts.Go(func() {
-		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
-			r.fail(fmt.Errorf("serve HTTP: %w", err))
-		}
-	})
-	return server
 }
 
 // close waits for the parts, then closes the pools. It returns false if ctx ends
