@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -55,6 +56,25 @@ func startServer(t *testing.T, roles app.Roles, environment ...string) *server {
 type child struct {
 	*process.Process
 	url string
+	log *logBuffer
+}
+
+// logBuffer keeps what a process has logged.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // startProcess runs one of tracklane's commands as a process of its own, waits
@@ -66,7 +86,9 @@ func startProcess(t *testing.T, command string, environment ...string) child {
 	program := exec.Command(os.Args[0])
 	program.Env = slices.Concat(os.Environ(), settings, environment,
 		[]string{runAsProgram + "=" + command, fmt.Sprint("HTTP_ADDR=127.0.0.1:", port)})
-	program.Stdout, program.Stderr = t.Output(), t.Output()
+	logged := &logBuffer{}
+	output := io.MultiWriter(t.Output(), logged)
+	program.Stdout, program.Stderr = output, output
 	p, err := process.Start(program, process.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, p.Kill()) })
@@ -74,7 +96,7 @@ func startProcess(t *testing.T, command string, environment ...string) child {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, p.AwaitReady(ctx, process.RespondsWith(url+"/livez", http.StatusOK)))
-	return child{p, url}
+	return child{p, url, logged}
 }
 
 func TestProgram_DoesNotStartOpenUnlessToldSo(t *testing.T) {

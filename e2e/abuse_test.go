@@ -1,0 +1,407 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/auth"
+)
+
+// The secrets of the server that is abused. None may be in its log.
+const (
+	abusedKey      = "an-abused-key-of-32-letters-or-more"
+	abusedPassword = "abused-password"
+	otherKey       = "another-key-of-32-letters-or-more!!"
+)
+
+// abuse is a request that a hostile client sends, and what it gets.
+type abuse struct {
+	name         string
+	method, path string // POST and /live if empty
+	header       []string
+	body         string
+	raw          string // the whole request as it is, in place of all the above
+	codes        []int  // 0 = the connection is closed without a response
+	stored       int    // points that are accepted
+}
+
+// abusedServer is a server with every lock on, and its database.
+type abusedServer struct {
+	child
+	pool *pgxpool.Pool
+	good string // a token for every lane
+	rows int    // points that were accepted
+}
+
+func startAbused(t *testing.T) *abusedServer {
+	t.Helper()
+	database := servers.Database(t)
+	s := &abusedServer{
+		child: startProcess(t, "serve", "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL(),
+			"AUTH=on", "SECRET_KEY="+abusedKey, "OPERATOR_PASSWORD="+abusedPassword, "LOG_LEVEL=debug", "LOG_FORMAT=json",
+			"RATE_LIMIT=0", "GOMEMLIMIT=200MiB"),
+		pool: openDatabase(t, database),
+		good: abuseToken(t, ""),
+	}
+	requireRows(t, s.pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)
+	return s
+}
+
+// abuseToken is a good token of a pilot, or of a relay where there is none.
+func abuseToken(t *testing.T, pilot string) string {
+	t.Helper()
+	token, err := auth.Sign(abusedKey, auth.Claims{
+		Pilot: pilot, Scopes: []string{"live", "upload", "scoring", "flymaster"}, Expires: time.Now().Add(time.Hour),
+	}, time.Now())
+	require.NoError(t, err)
+	return token
+}
+
+// signed is a token of any header and payload.
+func signed(algorithm func() hash.Hash, key, header, payload string) string {
+	encode := base64.RawURLEncoding.EncodeToString
+	text := encode([]byte(header)) + "." + encode([]byte(payload))
+	mac := hmac.New(algorithm, []byte(key))
+	mac.Write([]byte(text))
+	return text + "." + encode(mac.Sum(nil))
+}
+
+// check sends each request and compares what it got, then the rows.
+func (s *abusedServer) check(t *testing.T, requests []abuse) {
+	t.Helper()
+	for _, a := range requests {
+		t.Run(a.name, func(t *testing.T) {
+			code := s.send(t, a)
+			assert.Contains(t, a.codes, code)
+		})
+		s.rows += a.stored
+	}
+	requireRows(t, s.pool, s.rows, `SELECT (SELECT count(*) FROM live_track_points) + (SELECT count(*) FROM uploaded_track_points)
+		+ (SELECT count(*) FROM scoring_tracks) + (SELECT count(*) FROM flymaster)`)
+	requireRows(t, s.pool, 0, `SELECT count(*) FROM rejected_points`)
+	assert.NotContains(t, s.log.String(), "panic")
+}
+
+func (s *abusedServer) send(t *testing.T, a abuse) (code int) {
+	t.Helper()
+	if a.raw != "" {
+		return s.sendRaw(t, a.raw)
+	}
+	method, path := a.method, a.path
+	if method == "" {
+		method = http.MethodPost
+	}
+	if path == "" {
+		path = "/live"
+	}
+	request, err := http.NewRequest(method, s.url, strings.NewReader(a.body))
+	require.NoError(t, err)
+	address, rawQuery, _ := strings.Cut(path, "?")
+	request.URL.Opaque, request.URL.RawQuery = address, rawQuery // as it stands
+	for i := 0; i < len(a.header); i += 2 {
+		if a.header[i] == "Host" {
+			request.Host = a.header[i+1]
+			continue
+		}
+		request.Header.Add(a.header[i], a.header[i+1])
+	}
+	client := http.Client{
+		Timeout:       30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Log(err)
+		return 0
+	}
+	require.NoError(t, response.Body.Close())
+	return response.StatusCode
+}
+
+// sendRaw sends bytes and reads one response.
+func (s *abusedServer) sendRaw(t *testing.T, text string) (code int) {
+	t.Helper()
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	require.NoError(t, err)
+	defer connection.Close()
+	require.NoError(t, connection.SetDeadline(time.Now().Add(30*time.Second)))
+	_, _ = connection.Write([]byte(text)) // it may be refused before its end
+	line, err := bufio.NewReader(connection).ReadString('\n')
+	match := regexp.MustCompile(`^HTTP/1\.[01] (\d{3}) `).FindStringSubmatch(line)
+	if err != nil || match == nil {
+		return 0
+	}
+	code, err = strconv.Atoi(match[1])
+	require.NoError(t, err)
+	return code
+}
+
+func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
+
+func basic(user, password string) []string {
+	return []string{"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))}
+}
+
+// tokenFaults are tokens that no lane may take, by what is wrong with them, with
+// the response that each gets.
+func tokenFaults() map[string]struct {
+	token string
+	code  int
+} {
+	const header = `{"alg":"HS256","typ":"JWT"}`
+	future := fmt.Sprint(time.Now().Add(time.Hour).Unix())
+	claims := func(more string) string { return `{"exp":` + future + `,"scope":"live"` + more + `}` }
+	good := signed(sha256.New, abusedKey, header, claims(`,"sub":"anna"`))
+	parts := strings.Split(good, ".")
+	encode := base64.RawURLEncoding.EncodeToString
+	return map[string]struct {
+		token string
+		code  int
+	}{
+		"missing":         {"", 401},
+		"expired":         {signed(sha256.New, abusedKey, header, `{"exp":1,"scope":"live"}`), 401},
+		"of the future":   {signed(sha256.New, abusedKey, header, claims(`,"nbf":`+future)), 401},
+		"without exp":     {signed(sha256.New, abusedKey, header, `{"scope":"live"}`), 401},
+		"of another key":  {signed(sha256.New, otherKey, header, claims("")), 401},
+		"of an empty key": {signed(sha256.New, "", header, claims("")), 401},
+		"of none":         {encode([]byte(`{"alg":"none"}`)) + "." + parts[1] + ".", 401},
+		"of HS512":        {signed(sha512.New, abusedKey, `{"alg":"HS512"}`, claims("")), 401},
+		"said to be RS":   {signed(sha256.New, abusedKey, `{"alg":"RS256"}`, claims("")), 401},
+		"tampered":        {parts[0] + "." + encode([]byte(claims(`,"sub":"bert"`))) + "." + parts[2], 401},
+		"cut off":         {good[:len(good)-4], 401},
+		"of wrong scope":  {signed(sha256.New, abusedKey, header, `{"exp":`+future+`,"scope":"read upload"}`), 403},
+		"of no scope":     {signed(sha256.New, abusedKey, header, `{"exp":`+future+`}`), 403},
+		"another pilot's": {signed(sha256.New, abusedKey, header, claims(`,"sub":"bert"`)), 403},
+		"another race's":  {signed(sha256.New, abusedKey, header, claims(`,"race_id":"other"`)), 403},
+	}
+}
+
+func TestAbuse_TokenFaultsInEachPlace(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	const body = `{"flight_id":"f","pilot_id":"anna","race_id":"cup","track_points":[` + goodPoint + `]}`
+	var requests []abuse
+	for fault, c := range tokenFaults() {
+		for place, request := range map[string]abuse{
+			"bearer":   {header: bearer(c.token)},
+			"basic":    {header: basic("anyone", c.token)},
+			"query":    {path: "/live?token=" + url.QueryEscape(c.token)},
+			"path":     {path: "/t/" + c.token + "/live"},
+			"two":      {header: append(bearer(c.token), bearer(s.good)...)},
+			"pipeline": {raw: "POST /live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + c.token + "\r\nContent-Length: " + fmt.Sprint(len(body)) + "\r\n\r\n" + body + "POST /live HTTP/1.1\r\n"},
+		} {
+			request.name, request.codes = fault+" in "+place, []int{c.code}
+			if place == "two" {
+				request.codes = []int{401}
+			}
+			if fault == "missing" && place == "path" {
+				request.codes = []int{401, 404}
+			}
+			if request.raw == "" {
+				request.body = body
+			}
+			requests = append(requests, request)
+		}
+	}
+	require.GreaterOrEqual(t, len(requests), 75)
+	s.check(t, requests)
+	s.requireNoSecrets(t, requests)
+}
+
+// requireNoSecrets looks for secrets in all that was logged.
+func (s *abusedServer) requireNoSecrets(t *testing.T, requests []abuse) {
+	t.Helper()
+	logged := s.log.String()
+	for _, secret := range []string{abusedKey, abusedPassword, s.good} {
+		assert.NotContains(t, logged, secret)
+	}
+	for _, c := range tokenFaults() {
+		if c.token != "" {
+			assert.NotContains(t, logged, c.token)
+		}
+	}
+	assert.NotContains(t, logged, "eyJ", "what every token begins with")
+	assert.NotEmpty(t, requests)
+}
+
+func TestAbuse_OperatorsEndpoints(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	var requests []abuse
+	add := func(name, method, path string, codes []int, header ...string) {
+		requests = append(requests, abuse{name: name + " " + method + " " + path, method: method, path: path, header: header, codes: codes})
+	}
+	right := basic("operator", abusedPassword)
+	for _, path := range []string{"/", "/events", "/page/page.js", "/metrics", "/queue/status", "/asynqmon", "/asynqmon/api/queues"} {
+		add("nobody", "GET", path, []int{401})
+		add("a token", "GET", path, []int{401}, bearer(s.good)...)
+		add("a token before", "GET", "/t/"+s.good+path, []int{401})
+		add("encoded", "GET", strings.Replace(path, "/", "/%2e/", 1), []int{301, 307, 401, 404})
+	}
+	const pause = "/asynqmon/api/queues/live:pause"
+	add("another site", "POST", pause, []int{403}, append(right, "Sec-Fetch-Site", "cross-site")...)
+	add("another origin", "POST", pause, []int{403}, append(right, "Origin", "https://evil.example")...)
+	add("no origin at all", "POST", pause, []int{403}, append(right, "Origin", "null")...)
+	add("a rebound name", "POST", pause, []int{403}, append(right, "Host", "evil.example")...)
+	add("a rebound name with a port", "POST", pause, []int{403}, append(right, "Host", "evil.example:8080", "Origin", "http://evil.example:8080")...)
+	add("a forwarded name", "POST", pause, []int{403}, append(right, "Host", "evil.example", "X-Forwarded-For", "127.0.0.1", "X-Forwarded-Host", "localhost")...)
+	add("an overridden method", "POST", "/asynqmon/api/queues/live", []int{405}, append(right, "X-HTTP-Method-Override", "DELETE")...)
+	add("deleting a queue", "DELETE", "/asynqmon/api/queues/live", []int{405}, right...)
+	add("deleting all", "DELETE", "/asynqmon/api/queues/live/pending_tasks:delete_all", []int{405}, right...)
+	add("archiving all", "POST", "/asynqmon/api/queues/live/pending_tasks:archive_all", []int{405}, right...)
+	add("deleting by another name", "POST", "/asynqmon/api/queues/live/pending_tasks:delete_all", []int{405}, right...)
+	add("a queue's name of Lua", "GET", "/asynqmon/api/queues/'%5D)%20redis.call('flushall')--", []int{200, 404, 500}, right...)
+	add("a task's name of two lines", "POST", "/asynqmon/api/queues/live/tasks/a%0Ab:cancel", []int{200, 404, 400, 405, 500}, right...)
+	s.check(t, requests)
+	requireRows(t, s.pool, 0, `SELECT count(*) FROM rejected_points`)
+	s.requireNoSecrets(t, requests)
+
+	// Last: wrong passwords make the address wait.
+	var wrong []abuse
+	for _, header := range [][]string{
+		basic("operator", ""), basic("", abusedPassword), basic("operator", "wrong"), basic("OPERATOR", abusedPassword),
+		basic("operator", abusedPassword+"\x00"), {"Authorization", "Basic !!!"}, {"Authorization", "Digest x"}, append(basic("operator", "x"), right...),
+	} {
+		wrong = append(wrong, abuse{name: fmt.Sprint("wrong ", len(wrong)), method: "GET", path: "/metrics", header: header, codes: []int{401, 429}})
+	}
+	s.check(t, wrong)
+}
+
+func TestAbuse_Texts(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	var requests []abuse
+	for _, text := range []string{
+		`'; DROP TABLE live_track_points; --`, `\\x00`, `$1`, `%s%n%x`, `${jndi:ldap://x}`, `<script>alert(1)</script>`,
+		`a\nlevel=ERROR msg=forged`, `\u202e\u0007\u001b[31m`, `../../etc/passwd`, `{{7*7}}`, `","x":"`, `\ud83e\ude82`, `\ud83e`,
+	} {
+		if text == `","x":"` {
+			text = `\",\"x\":\"`
+		}
+		requests = append(requests, abuse{
+			name: text, header: append(bearer(s.good), "X-Request-Id", "bad id"), codes: []int{202}, stored: 1,
+			body: `{"flight_id":"` + text + `","device_id":"` + text + `","race_id":"` + text + `","track_points":[` + goodPoint + `]}`,
+		})
+	}
+	for name, body := range map[string]string{
+		"a NUL":                 `{"flight_id":"a\u0000b","track_points":[` + goodPoint + `]}`,
+		"not UTF-8":             "{\"flight_id\":\"\xff\",\"track_points\":[" + goodPoint + "]}",
+		"101 characters":        `{"flight_id":"` + strings.Repeat("ü", 101) + `","track_points":[` + goodPoint + `]}`,
+		"no text at all":        `{"flight_id":"","track_points":[` + goodPoint + `]}`,
+		"an object for a text":  `{"flight_id":{"$ne":1},"track_points":[` + goodPoint + `]}`,
+		"an overflow of lat":    `{"flight_id":"f","track_points":[{"datetime":"2026-07-14T11:00:00Z","lat":1e400,"lon":2}]}`,
+		"a lat that is a text":  `{"flight_id":"f","track_points":[{"datetime":"2026-07-14T11:00:00Z","lat":"1 OR 1=1","lon":2}]}`,
+		"no number":             `{"flight_id":"f","track_points":[{"datetime":"2026-07-14T11:00:00Z","lat":NaN,"lon":2}]}`,
+		"a year beyond":         `{"flight_id":"f","track_points":[{"datetime":"99999-01-01T00:00:00Z","lat":1,"lon":2}]}`,
+		"depth 10,000":          `{"flight_id":"f","x":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `,"track_points":[` + goodPoint + `]}`,
+		"a number of 1 MB":      `{"flight_id":"f","x":` + strings.Repeat("9", 1_000_000) + `,"track_points":[`,
+		"nothing but braces":    strings.Repeat("{", 500_000),
+		"a byte order mark":     "\xef\xbb\xbf" + flight("f", 1),
+		"UTF-16":                "\xff\xfe{\x00",
+		"two values":            flight("f", 1) + flight("g", 1),
+		"an empty list":         `{"flight_id":"f","track_points":[]}`,
+		"the list is an object": `{"flight_id":"f","track_points":{"0":` + goodPoint + `}}`,
+	} {
+		requests = append(requests, abuse{name: name, header: bearer(s.good), body: body, codes: []int{400, 422}})
+	}
+	var keys bytes.Buffer
+	for i := range 60_000 {
+		fmt.Fprintf(&keys, `"k%d":0,`, i)
+	}
+	requests = append(requests, abuse{
+		name: "a great many keys", header: bearer(s.good), codes: []int{202}, stored: 1,
+		body: `{` + keys.String() + `"flight_id":"keys","track_points":[` + goodPoint + `]}`,
+	})
+	s.check(t, requests)
+	assert.NotContains(t, s.log.String(), "\nlevel=ERROR msg=forged")
+}
+
+func TestAbuse_Transport(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	body := `{"flight_id":"f","track_points":[` + goodPoint + `]}`
+	head := "POST /live HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + s.good + "\r\n"
+	length := fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	var bomb bytes.Buffer
+	zip := gzip.NewWriter(&bomb)
+	for range 100 {
+		_, err := zip.Write(make([]byte, 1<<20))
+		require.NoError(t, err)
+	}
+	require.NoError(t, zip.Close())
+	requests := []abuse{
+		{name: "two lengths", raw: head + length + "Content-Length: 1\r\n\r\n" + body, codes: []int{400}},
+		{name: "a length and chunks", raw: head + length + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", codes: []int{400}},
+		{name: "a negative length", raw: head + "Content-Length: -1\r\n\r\n", codes: []int{400}},
+		{name: "a length of words", raw: head + "Content-Length: many\r\n\r\n", codes: []int{400}},
+		{name: "garbage for a chunk", raw: head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", codes: []int{400}},
+		{name: "a chunk too long to be", raw: head + "Transfer-Encoding: chunked\r\n\r\n1ffffffffffffffff\r\n", codes: []int{400}},
+		{name: "an unknown encoding", raw: head + "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", codes: []int{501, 400}},
+		{name: "no host", raw: "POST /live HTTP/1.1\r\n" + length + "\r\n" + body, codes: []int{400}},
+		{name: "two hosts", raw: head + "Host: y\r\n" + length + "\r\n" + body, codes: []int{400}},
+		{name: "a header without a colon", raw: head + "garbage\r\n" + length + "\r\n" + body, codes: []int{400}},
+		{name: "a space before the colon", raw: head + "Content-Length : 3\r\n\r\nabc", codes: []int{400}},
+		{name: "a folded header", raw: head + "X-A: b\r\n c\r\n" + length + "\r\n" + body, codes: []int{202}, stored: 1},
+		{name: "a NUL in a header", raw: head + "X-A: \x00\r\n" + length + "\r\n" + body, codes: []int{400}},
+		{name: "a line end in a header", raw: head + "X-Request-Id: a\nSet-Cookie: b\r\n" + "Content-Length: 0\r\n\r\n", codes: []int{400}},
+		{name: "HTTP/0.9", raw: "GET /metrics\r\n\r\n", codes: []int{0, 400}},
+		{name: "HTTP/2 without TLS", raw: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", codes: []int{0, 400, 404, 505}},
+		{name: "TLS", raw: "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", codes: []int{400}},
+		{name: "a long address", raw: "GET /" + strings.Repeat("a", 100_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", codes: []int{0, 404, 414, 431}},
+		{name: "a gzip bomb", header: append(bearer(s.good), "Content-Encoding", "gzip"), body: bomb.String(), codes: []int{413, 415}},
+		{name: "a body that is gzip", header: bearer(s.good), body: bomb.String(), codes: []int{400}},
+		{name: "deflate", header: append(bearer(s.good), "Content-Encoding", "deflate"), body: body, codes: []int{415}},
+		{name: "XML", header: append(bearer(s.good), "Content-Type", "text/xml"), body: "<a/>", codes: []int{415}},
+		{name: "a type that is none", header: append(bearer(s.good), "Content-Type", ";;;"), body: body, codes: []int{415}},
+		{name: "2 MB to the live lane", header: bearer(s.good), body: strings.Repeat(" ", 2<<20), codes: []int{413}},
+		{name: "17 MB to upload", path: "/upload", header: bearer(s.good), body: strings.Repeat(" ", 17<<20), codes: []int{413}},
+		{name: "CONNECT", raw: "CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n", codes: []int{400, 404, 405}},
+		{name: "an absolute address", raw: "GET http://evil.example/metrics HTTP/1.1\r\nHost: x\r\n\r\n", codes: []int{401}},
+		{name: "TRACE", method: "TRACE", path: "/live", codes: []int{405}},
+		{name: "OPTIONS of another site", method: "OPTIONS", path: "/live", header: []string{"Origin", "https://evil.example"}, codes: []int{405}},
+	}
+	for _, path := range []string{
+		"//live", "/live/", "/live/../metrics", "/live/%2e%2e/metrics", "/LIVE", "/live%00", "/live;x=1", "/t/", "/t//live", "/t/x", "/t/t/t/live",
+		"/t/%2e%2e/metrics", "/page/../go.mod", "/page/%2e%2e%2fgo.mod", `/page/..\go.mod`, "/debug/pprof/", "/.env", "/live/%ff",
+	} {
+		requests = append(requests, abuse{name: path, method: "GET", path: path, codes: []int{301, 307, 400, 401, 404, 405}})
+	}
+	s.check(t, requests)
+	s.requireNoSecrets(t, requests)
+	s.requireResident(t, 256<<20)
+}
+
+// requireResident requires that the process never had more bytes of memory.
+func (s *abusedServer) requireResident(t *testing.T, limit int) {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
+	if err != nil {
+		return // this system does not tell
+	}
+	match := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(text)
+	require.NotNil(t, match)
+	peak, err := strconv.Atoi(string(match[1]))
+	require.NoError(t, err)
+	t.Logf("the process had %d MB at the most", peak>>10)
+	assert.Less(t, peak<<10, limit)
+}
