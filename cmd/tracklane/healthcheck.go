@@ -20,7 +20,7 @@ func newHealthcheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.CheckReady(c.Context(), settings.HTTPAddr)
+			return app.CheckReady(c.Context(), settings)
 		},
 	}
 }

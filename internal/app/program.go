@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"tracklane/internal/certificate"
 	"tracklane/internal/config"
 	"tracklane/internal/lane"
 	"tracklane/internal/listener"
@@ -32,6 +33,7 @@ type Program struct {
 	version  string
 	logger   *slog.Logger
 	listener *listener.Listener
+	files    *certificate.Files // nil = HTTP
 
 	lanes       []*lane.Lane
 	pool        *pgxpool.Pool
@@ -54,13 +56,20 @@ func New(c config.Config, roles Roles, version string, logger *slog.Logger) (*Pr
 	if err != nil {
 		return nil, err
 	}
+	var files *certificate.Files
+	if c.TLSCertFile != "" {
+		if files, err = certificate.Load(c.TLSCertFile, c.TLSKeyFile, logger); err != nil {
+			pool.Close()
+			return nil, fmt.Errorf("TLS_CERT_FILE and TLS_KEY_FILE: %w", err)
+		}
+	}
 	tcp, err := net.Listen("tcp", c.HTTPAddr)
 	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
 	}
 	return &Program{
-		config: c, roles: roles, version: version, logger: logger,
+		files: files, config: c, roles: roles, version: version, logger: logger,
 		listener: listener.New(tcp.(*net.TCPListener), listener.Options{
 			Max: maxClients, MaxPerAddress: c.MaxConnectionsPerAddress, Reserved: reservedClients,
 			Unlimited: c.TrustedProxies,
@@ -78,7 +87,7 @@ func (p *Program) URL() string {
 	if address.IP.IsUnspecified() {
 		host = "localhost"
 	}
-	return "http://" + net.JoinHostPort(host, fmt.Sprint(address.Port))
+	return scheme(p.config) + "://" + net.JoinHostPort(host, fmt.Sprint(address.Port))
 }
 
 const (

@@ -2,19 +2,30 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"time"
+
+	"tracklane/internal/config"
 )
 
 // readyTimeout limits a check.
 const readyTimeout = 3 * time.Second
 
-// CheckReady asks the process of this machine that listens on address, as
-// HTTP_ADDR has it, whether it is ready. It returns nil if the process says so
-// within 3 s.
-func CheckReady(ctx context.Context, address string) error {
+// scheme is that of the URLs of a process with these settings.
+func scheme(c config.Config) string {
+	if c.TLSCertFile != "" {
+		return "https"
+	}
+	return "http"
+}
+
+// CheckReady asks the process of this machine that runs with these settings
+// whether it is ready. It returns nil if the process says so within 3 s.
+func CheckReady(ctx context.Context, c config.Config) error {
+	address := c.HTTPAddr
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("read HTTP_ADDR: %w", err)
@@ -24,12 +35,17 @@ func CheckReady(ctx context.Context, address string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	url := "http://" + net.JoinHostPort(host, port) + "/readyz"
+	url := scheme(c) + "://" + net.JoinHostPort(host, port) + "/readyz"
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}
-	response, err := http.DefaultClient.Do(request)
+	// The certificate is for the name by which clients know this machine. Nothing
+	// is told to the process, and it is only asked whether it is ready.
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true,
+	}}
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", url, err)
 	}

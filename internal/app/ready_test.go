@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"tracklane/internal/config"
 )
 
 func TestCheckReady_AsksTheProcessOfThisMachine(t *testing.T) {
@@ -24,12 +26,21 @@ func TestCheckReady_AsksTheProcessOfThisMachine(t *testing.T) {
 	for _, address := range []string{address, port, "0.0.0.0" + port, "[::]" + port, "localhost" + port} {
 		t.Run(address, func(t *testing.T) {
 			code = http.StatusOK
-			assert.NoError(t, CheckReady(t.Context(), address))
+			assert.NoError(t, CheckReady(t.Context(), config.Config{HTTPAddr: address}))
 			code = http.StatusServiceUnavailable
-			assert.ErrorContains(t, CheckReady(t.Context(), address), "503")
+			assert.ErrorContains(t, CheckReady(t.Context(), config.Config{HTTPAddr: address}), "503")
 		})
 	}
 	server.Close()
-	assert.ErrorContains(t, CheckReady(t.Context(), address), "refused")
-	assert.ErrorContains(t, CheckReady(t.Context(), "8080"), "HTTP_ADDR")
+	assert.ErrorContains(t, CheckReady(t.Context(), config.Config{HTTPAddr: address}), "refused")
+	assert.ErrorContains(t, CheckReady(t.Context(), config.Config{HTTPAddr: "8080"}), "HTTP_ADDR")
+}
+
+func TestCheckReady_AsksOverTLS(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	address := strings.TrimPrefix(server.URL, "https://")
+	assert.NoError(t, CheckReady(t.Context(), config.Config{HTTPAddr: address, TLSCertFile: "cert.pem"}))
+	assert.Error(t, CheckReady(t.Context(), config.Config{HTTPAddr: address}))
 }

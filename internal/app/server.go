@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 )
@@ -41,8 +42,13 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 func (p *Program) startServer(r *run, handler http.Handler) *http.Server {
 	server := newServer(handler, p.logger)
 	server.ConnState = p.listener.ConnState
+	serve := server.Serve
+	if p.files != nil {
+		server.TLSConfig = p.files.Config()
+		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
+	}
 	r.parts.Go(func() {
-		if err := server.Serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
 			r.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
 	})

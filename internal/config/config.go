@@ -25,6 +25,11 @@ type Config struct {
 	// HTTPAddr is the address to listen on. Default ":8080".
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080" format:"address" help:"listen address"`
 
+	// TLSCertFile and TLSKeyFile are PEM files of a certificate and its key, with
+	// which HTTPAddr serves HTTPS. Default empty, both: HTTP.
+	TLSCertFile string `env:"TLS_CERT_FILE" help:"certificate in PEM, to serve HTTPS; read again when it changes"`
+	TLSKeyFile  string `env:"TLS_KEY_FILE" help:"key of the certificate in PEM; read again when it changes"`
+
 	// MaxConnectionsPerAddress bounds the connections that one address has to
 	// HTTPAddr; an IPv6 address stands for its /64. Default 500.
 	MaxConnectionsPerAddress int `env:"MAX_CONNECTIONS_PER_ADDRESS" envDefault:"500" min:"1" max:"10000" help:"connections of one client address, at most"`
@@ -181,6 +186,12 @@ func (c Config) checkTogether() error {
 	}
 	if c.Production && !c.AuthRequired() {
 		return errors.New("AUTH=off: not with PROD=true; set SECRET_KEY and OPERATOR_PASSWORD instead")
+	}
+	if c.TLSCertFile == "" && c.TLSKeyFile != "" {
+		return fmt.Errorf("TLS_CERT_FILE is not set: must be set together with TLS_KEY_FILE, which is %q", c.TLSKeyFile)
+	}
+	if c.TLSKeyFile == "" && c.TLSCertFile != "" {
+		return fmt.Errorf("TLS_KEY_FILE is not set: must be set together with TLS_CERT_FILE, which is %q", c.TLSCertFile)
 	}
 	if c.GroupMaxDelay < c.GroupGracePeriod {
 		return fmt.Errorf("GROUP_MAX_DELAY=%q: must be at least GROUP_GRACE_PERIOD, which is %s",

@@ -58,6 +58,8 @@ func everyVariable() []string {
 	return []string{
 		databaseURL,
 		"HTTP_ADDR=127.0.0.1:0",
+		"TLS_CERT_FILE=cert.pem",
+		"TLS_KEY_FILE=key.pem",
 		"MAX_CONNECTIONS_PER_ADDRESS=20",
 		"DB_MAX_CONNECTIONS=3",
 		"REDIS_URL=redis://queue",
@@ -98,6 +100,8 @@ func TestLoad_ReadsEveryVariable(t *testing.T) {
 
 	assert.Equal(t, config.Config{
 		HTTPAddr:                 "127.0.0.1:0",
+		TLSCertFile:              "cert.pem",
+		TLSKeyFile:               "key.pem",
 		MaxConnectionsPerAddress: 20,
 		DatabaseURL:              "postgres://pilot:thermal@db.example:5433/flights",
 		DatabaseMaxConnections:   3,
@@ -242,6 +246,8 @@ func TestLoad_NamesTheWrongVariableItsValueAndWhatItAccepts(t *testing.T) {
 		{"an age in days", "RETENTION_FLYMASTER=7d", `RETENTION_FLYMASTER="7d": must be 0 or a duration such as 90m or 168h`},
 		{"access for nobody known", "AUTH=maybe", `AUTH="maybe": must be on or off`},
 		{"a short key", "SECRET_KEY=s3cret", `SECRET_KEY (value not shown): must be at least 32 characters`},
+		{"a certificate without its key", "TLS_CERT_FILE=cert.pem", `TLS_KEY_FILE is not set: must be set together with TLS_CERT_FILE, which is "cert.pem"`},
+		{"a key without its certificate", "TLS_KEY_FILE=key.pem", `TLS_CERT_FILE is not set: must be set together with TLS_KEY_FILE, which is "key.pem"`},
 		{"a proxy by its name", "TRUSTED_PROXIES=10.0.0.1,proxy", `TRUSTED_PROXIES="10.0.0.1,proxy": must be networks or addresses with commas between them, such as 10.0.0.0/8,192.0.2.7`},
 		{"no time to stop", "SHUTDOWN_TIMEOUT=0", `SHUTDOWN_TIMEOUT="0": must be a duration such as 1500ms or 30s, at least 1ms`},
 		{"a value of two lines", "LOG_FORMAT=json\ntext", `LOG_FORMAT="json\ntext": must be json or text`},
