@@ -30,3 +30,10 @@ func isOutOfMemory(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == pgerrcode.OutOfMemory
 }
+
+// isReadOnly reports whether the server accepts no writes, such as a primary that
+// became a standby.
+func isReadOnly(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == pgerrcode.ReadOnlySQLTransaction
+}

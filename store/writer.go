@@ -175,6 +175,10 @@ func (w *Writer) write(ctx context.Context, points *lane.Points, taskID string, 
 	if err == nil {
 		err = w.reject(ctx, done.refused, taskID)
 	}
+	if isReadOnly(err) {
+		// It is a primary no longer: the next connections look for the one that is.
+		w.pool.Reset()
+	}
 	if err != nil {
 		err = fmt.Errorf("write %d points to %s: %w", points.Len(), points.Lane.Table, err)
 	}

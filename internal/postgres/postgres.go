@@ -10,14 +10,20 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Configure prepares config for tracklane's connections: they speak UTF-8,
 // prepare no statement by name, and are called tracklane unless config has a
-// name for them.
+// name for them. Of several hosts they take one that accepts writes, unless
+// config has another target_session_attrs than any.
 func Configure(config *pgx.ConnConfig) {
+	if config.ValidateConnect == nil && hasSeveralHosts(config) {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "tracklane"
 	}
@@ -25,6 +31,14 @@ func Configure(config *pgx.ConnConfig) {
 	if config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
+}
+
+// hasSeveralHosts reports whether config names more than one server. A fallback
+// of the same one differs in its use of TLS.
+func hasSeveralHosts(config *pgx.ConnConfig) bool {
+	return slices.ContainsFunc(config.Fallbacks, func(f *pgconn.FallbackConfig) bool {
+		return f.Host != config.Host || f.Port != config.Port
+	})
 }
 
 // ErrEncoding is the error of CheckEncoding. It does not pass by itself: the
