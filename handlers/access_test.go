@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -207,4 +208,27 @@ func TestAccess_RefusesChangesForAnotherHostName(t *testing.T) {
 	assert.Equal(t, 403, post("evil.example"))
 	assert.NotEqual(t, 403, post(""), "the server's own address")
 	assert.Nil(t, s.config.Access.Tokens)
+}
+
+func TestServer_ServesOperatorsApart(t *testing.T) {
+	t.Parallel()
+	s, together, _ := newTestServer(t, lane.All(lane.Options{}))
+	assert.Nil(t, s.Operators())
+	config := s.config
+	config.OperatorsApart = true
+	apart := New(config)
+	public, operators := httptest.NewServer(apart), httptest.NewServer(apart.Operators())
+	t.Cleanup(public.Close)
+	t.Cleanup(operators.Close)
+	for _, path := range []string{"/", "/page/page.css", "/asynqmon", "/queue/status", "/metrics", "/health", "/livez", "/readyz"} {
+		t.Run(path, func(t *testing.T) {
+			want := send(t, http.MethodGet, together+path, nil).code
+			assert.NotEqual(t, 404, want)
+			assert.Equal(t, want, send(t, http.MethodGet, operators.URL+path, nil).code)
+			assert.Equal(t, 404, send(t, http.MethodGet, public.URL+path, nil).code)
+		})
+	}
+	body := func() io.Reader { return strings.NewReader(onePoint("")) }
+	assert.Equal(t, 201, send(t, http.MethodPost, public.URL+"/live", body()).code)
+	assert.Equal(t, 404, send(t, http.MethodPost, operators.URL+"/live", body()).code)
 }

@@ -29,6 +29,9 @@ type Config struct {
 	// Access says who may do what.
 	Access Access
 
+	// OperatorsApart leaves the operators' endpoints and the probes to Operators.
+	OperatorsApart bool
+
 	// Ingest accepts the points of the lanes. In a process that accepts none it
 	// is nil, and the server then has no lanes.
 	Ingest *Ingest
@@ -46,10 +49,12 @@ type Ingest struct {
 type Server struct {
 	config Config
 	router http.Handler
-	page   *statuspage.Page
-	bodies sync.Pool // of *bytes.Buffer
-	budget *semaphore.Weighted
-	large  *semaphore.Weighted // a large request holds it while it is decoded and ingested
+
+	operators http.Handler // nil unless apart
+	page      *statuspage.Page
+	bodies    sync.Pool // of *bytes.Buffer
+	budget    *semaphore.Weighted
+	large     *semaphore.Weighted // a large request holds it while it is decoded and ingested
 }
 
 // New returns the server of a process: of its probes, of the operators'
@@ -58,9 +63,16 @@ func New(config Config) *Server {
 	s := &Server{config: config, budget: semaphore.NewWeighted(bodyBudget), large: semaphore.NewWeighted(1)}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
-	s.router = s.newRouter()
+	s.router = s.newRouter(s.routeLanes, s.routeOperators)
+	if config.OperatorsApart {
+		s.router, s.operators = s.newRouter(s.routeLanes), s.newRouter(s.routeOperators)
+	}
 	return s
 }
+
+// Operators handles the operators' endpoints and the probes where they are apart;
+// elsewhere it is nil.
+func (s *Server) Operators() http.Handler { return s.operators }
 
 // Run updates the operators' page until ctx ends. ctx must end before the HTTP
 // server that uses s is shut down: the shutdown waits for open pages.
@@ -71,7 +83,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.router.ServeHTTP(w, withoutPathToken(r))
 }
 
-func (s *Server) newRouter() *gin.Engine {
+func (s *Server) newRouter(routes ...func(*gin.Engine)) *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
 	router.RemoteIPHeaders = []string{"X-Forwarded-For"}
@@ -89,6 +101,13 @@ func (s *Server) newRouter() *gin.Engine {
 	router.NoMethod(func(c *gin.Context) {
 		(&problem{Status: http.StatusMethodNotAllowed, Title: "Method not allowed"}).write(c, nil)
 	})
+	for _, route := range routes {
+		route(router)
+	}
+	return router
+}
+
+func (s *Server) routeOperators(router *gin.Engine) {
 	router.GET("/livez", s.getLive)
 	router.GET("/readyz", s.getReady)
 	router.GET("/health", s.getHealth)
@@ -100,12 +119,14 @@ func (s *Server) newRouter() *gin.Engine {
 	for _, path := range []string{"/", "/events", "/page/*path"} {
 		operators.GET(path, gin.WrapH(s.page))
 	}
+}
+
+func (s *Server) routeLanes(router *gin.Engine) {
 	if ingest := s.config.Ingest; ingest != nil {
 		for _, l := range ingest.Lanes {
 			router.POST("/"+l.Name, s.postPoints(ingest, l))
 		}
 	}
-	return router
 }
 
 func (s *Server) recovered(c *gin.Context, cause any) {

@@ -13,7 +13,7 @@ import (
 // uses to ask itself whether it is ready.
 func newHealthcheckCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "healthcheck", Short: "Ask the process that listens on HTTP_ADDR whether it is ready",
+		Use: "healthcheck", Short: "Ask the process that listens on OPERATOR_ADDR or HTTP_ADDR whether it is ready",
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error {
 			settings, err := config.Load(os.Environ())

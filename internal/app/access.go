@@ -25,8 +25,10 @@ func (p *Program) hosts() []string {
 	if name, err := os.Hostname(); err == nil {
 		names = append(names, strings.ToLower(name))
 	}
-	if host, _, err := net.SplitHostPort(p.config.HTTPAddr); err == nil && host != "" {
-		names = append(names, strings.ToLower(host))
+	for _, address := range []string{p.config.HTTPAddr, p.config.OperatorAddr} {
+		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+			names = append(names, strings.ToLower(host))
+		}
 	}
 	return names
 }

@@ -3,7 +3,6 @@ package app
 import (
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"time"
 
@@ -16,9 +15,9 @@ import (
 	"tracklane/tasks"
 )
 
-// startParts starts all parts but the HTTP server, and returns the handler that
-// the server is to serve.
-func (p *Program) startParts(r *run) http.Handler {
+// startParts starts all parts but the HTTP servers, and returns the handlers that
+// they are to serve.
+func (p *Program) startParts(r *run) *handlers.Server {
 	if p.config.DebugAddr != "" {
 		r.parts.Go(func() { p.serveDebug(r.background) })
 	}
@@ -49,7 +48,7 @@ func (p *Program) startParts(r *run) http.Handler {
 	})
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{
-		Status: collector, Recorder: recorder, Access: p.access(), Ingest: ingest, Logger: p.logger,
+		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Logger: p.logger,
 		Asynqmon: asynqmon.New(p.connections.Browse, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})

@@ -28,12 +28,13 @@ type Roles struct {
 
 // Program is tracklane as one process runs it.
 type Program struct {
-	config   config.Config
-	roles    Roles
-	version  string
-	logger   *slog.Logger
-	listener *listener.Listener
-	files    *certificate.Files // nil = HTTP
+	config    config.Config
+	roles     Roles
+	version   string
+	logger    *slog.Logger
+	listener  *listener.Listener
+	operators *listener.Listener // of OPERATOR_ADDR; nil = none of their own
+	files     *certificate.Files // nil = HTTP
 
 	lanes       []*lane.Lane
 	pool        *pgxpool.Pool
@@ -63,17 +64,14 @@ func New(c config.Config, roles Roles, version string, logger *slog.Logger) (*Pr
 			return nil, fmt.Errorf("TLS_CERT_FILE and TLS_KEY_FILE: %w", err)
 		}
 	}
-	tcp, err := net.Listen("tcp", c.HTTPAddr)
+	public, operators, err := listen(c)
 	if err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
+		return nil, err
 	}
 	return &Program{
 		files: files, config: c, roles: roles, version: version, logger: logger,
-		listener: listener.New(tcp.(*net.TCPListener), listener.Options{
-			Max: maxClients, MaxPerAddress: c.MaxConnectionsPerAddress, Reserved: reservedClients,
-			Unlimited: c.TrustedProxies,
-		}),
+		listener: public, operators: operators,
 		lanes:       lane.All(lane.Options{FlymasterSecret: c.FlymasterSecret}),
 		pool:        pool,
 		connections: tasks.Connect(*redis, c.Redis.MaxConnections),
@@ -95,6 +93,9 @@ const (
 	// some 20 kB.
 	maxClients = 10_000
 
+	// maxOperators is how many of them there may be to OPERATOR_ADDR.
+	maxOperators = 1000
+
 	// reservedClients is how many more there may be from this machine itself.
 	reservedClients = 64
 )
@@ -106,7 +107,7 @@ func (p *Program) Run(ctx context.Context) error {
 	r := newRun(ctx)
 	defer r.stop()
 	handler := p.startParts(r)
-	server := p.startServer(r, handler)
+	servers := p.startServers(r, handler)
 	if p.isOpenToOthers() {
 		p.logger.Warn("everybody may post points and see the operators' pages: AUTH is off")
 	}
@@ -118,9 +119,11 @@ func (p *Program) Run(ctx context.Context) error {
 	defer cancel()
 	requests, cancelRequests := context.WithTimeout(deadline, p.config.ShutdownTimeout*3/4)
 	defer cancelRequests()
-	if err := server.Shutdown(requests); err != nil {
-		p.logger.Warn("requests were cut off", "error", err)
-		_ = server.Close() // closes what Shutdown gave up on
+	for _, server := range servers {
+		if err := server.Shutdown(requests); err != nil {
+			p.logger.Warn("requests were cut off", "error", err)
+			_ = server.Close() // closes what Shutdown gave up on
+		}
 	}
 	r.flush(deadline)
 	r.stopBackground()

@@ -25,10 +25,13 @@ func scheme(c config.Config) string {
 // CheckReady asks the process of this machine that runs with these settings
 // whether it is ready. It returns nil if the process says so within 3 s.
 func CheckReady(ctx context.Context, c config.Config) error {
-	address := c.HTTPAddr
+	address, name := c.HTTPAddr, "HTTP_ADDR"
+	if c.OperatorAddr != "" {
+		address, name = c.OperatorAddr, "OPERATOR_ADDR"
+	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return fmt.Errorf("read HTTP_ADDR: %w", err)
+		return fmt.Errorf("read %s: %w", name, err)
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "localhost"

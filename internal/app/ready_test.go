@@ -31,6 +31,9 @@ func TestCheckReady_AsksTheProcessOfThisMachine(t *testing.T) {
 			assert.ErrorContains(t, CheckReady(t.Context(), config.Config{HTTPAddr: address}), "503")
 		})
 	}
+	assert.Error(t, CheckReady(t.Context(), config.Config{HTTPAddr: address, OperatorAddr: "127.0.0.1:1"}))
+	code = http.StatusOK
+	assert.NoError(t, CheckReady(t.Context(), config.Config{HTTPAddr: "127.0.0.1:1", OperatorAddr: address}))
 	server.Close()
 	assert.ErrorContains(t, CheckReady(t.Context(), config.Config{HTTPAddr: address}), "refused")
 	assert.ErrorContains(t, CheckReady(t.Context(), config.Config{HTTPAddr: "8080"}), "HTTP_ADDR")

@@ -7,6 +7,10 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"tracklane/handlers"
+	"tracklane/internal/config"
+	"tracklane/internal/listener"
 )
 
 // The limits of one HTTP request. A phone with a bad connection sends slowly: its
@@ -38,17 +42,48 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 	}
 }
 
-// startServer serves HTTP until the server is shut down.
-func (p *Program) startServer(r *run, handler http.Handler) *http.Server {
+// listen listens on HTTP_ADDR and, if it is set, on OPERATOR_ADDR.
+func listen(c config.Config) (public, operators *listener.Listener, err error) {
+	options := listener.Options{
+		Max: maxClients, MaxPerAddress: c.MaxConnectionsPerAddress, Reserved: reservedClients,
+		Unlimited: c.TrustedProxies,
+	}
+	tcp, err := net.Listen("tcp", c.HTTPAddr)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
+	}
+	public = listener.New(tcp.(*net.TCPListener), options)
+	if c.OperatorAddr == "" {
+		return public, nil, nil
+	}
+	if tcp, err = net.Listen("tcp", c.OperatorAddr); err != nil {
+		_ = public.Close() // the other error is the one that counts
+		return nil, nil, fmt.Errorf("listen on OPERATOR_ADDR: %w", err)
+	}
+	options.Max = maxOperators
+	return public, listener.New(tcp.(*net.TCPListener), options), nil
+}
+
+// startServers serves HTTP until the servers are shut down, in their order.
+func (p *Program) startServers(r *run, handler *handlers.Server) []*http.Server {
+	servers := []*http.Server{p.startServer(r, p.listener, handler)}
+	if p.operators != nil {
+		servers = append(servers, p.startServer(r, p.operators, handler.Operators()))
+	}
+	return servers
+}
+
+// startServer serves HTTP on one listener until the server is shut down.
+func (p *Program) startServer(r *run, l *listener.Listener, handler http.Handler) *http.Server {
 	server := newServer(handler, p.logger)
-	server.ConnState = p.listener.ConnState
+	server.ConnState = l.ConnState
 	serve := server.Serve
 	if p.files != nil {
 		server.TLSConfig = p.files.Config()
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
 	r.parts.Go(func() {
-		if err := serve(p.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			r.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
 	})

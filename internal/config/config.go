@@ -25,8 +25,13 @@ type Config struct {
 	// HTTPAddr is the address to listen on. Default ":8080".
 	HTTPAddr string `env:"HTTP_ADDR" envDefault:":8080" format:"address" help:"listen address"`
 
+	// OperatorAddr is the address that serves the operators' endpoints and the
+	// probes, and HTTPAddr serves the lanes alone then. Default empty: HTTPAddr
+	// serves all.
+	OperatorAddr string `env:"OPERATOR_ADDR" format:"address" help:"listen address of the operators' endpoints and the probes; empty = HTTP_ADDR"`
+
 	// TLSCertFile and TLSKeyFile are PEM files of a certificate and its key, with
-	// which HTTPAddr serves HTTPS. Default empty, both: HTTP.
+	// which HTTPAddr and OperatorAddr serve HTTPS. Default empty, both: HTTP.
 	TLSCertFile string `env:"TLS_CERT_FILE" help:"certificate in PEM, to serve HTTPS; read again when it changes"`
 	TLSKeyFile  string `env:"TLS_KEY_FILE" help:"key of the certificate in PEM; read again when it changes"`
 

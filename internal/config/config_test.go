@@ -58,6 +58,7 @@ func everyVariable() []string {
 	return []string{
 		databaseURL,
 		"HTTP_ADDR=127.0.0.1:0",
+		"OPERATOR_ADDR=127.0.0.1:8081",
 		"TLS_CERT_FILE=cert.pem",
 		"TLS_KEY_FILE=key.pem",
 		"MAX_CONNECTIONS_PER_ADDRESS=20",
@@ -100,6 +101,7 @@ func TestLoad_ReadsEveryVariable(t *testing.T) {
 
 	assert.Equal(t, config.Config{
 		HTTPAddr:                 "127.0.0.1:0",
+		OperatorAddr:             "127.0.0.1:8081",
 		TLSCertFile:              "cert.pem",
 		TLSKeyFile:               "key.pem",
 		MaxConnectionsPerAddress: 20,
