@@ -22,6 +22,7 @@ type Options struct {
 	MaxPerAddress int
 	// Reserved is how many places more there are for loopback addresses alone, for
 	// probes and operators of this machine, when no other place is left for them.
+	// Each new one takes the place of the oldest of them, busy or not.
 	Reserved int
 	// Unlimited are the networks that MaxPerAddress is not for, such as proxies.
 	Unlimited []netip.Prefix
@@ -142,7 +143,9 @@ func (l *Listener) ConnState(of net.Conn, state http.ConnState) {
 	case http.StateActive, http.StateIdle:
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		c.setIdle(state == http.StateIdle)
+		if c.places == &l.general { // a reserved place is nobody's for long
+			c.setIdle(state == http.StateIdle)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func occupy(t *testing.T, l *Listener, source, address string) {
 func (l *Listener) idleConnections() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.general.idle.Len() + l.reserved.idle.Len()
+	return l.general.idle.Len()
 }
 
 func (l *Listener) open() int {
@@ -96,8 +96,10 @@ func TestListener_BoundsTheConnectionsOfAnAddress(t *testing.T) {
 	l, address := serve(t, Options{Max: 10, MaxPerAddress: 2, Reserved: 1})
 	first, second := dialFrom(t, "127.0.0.2", address), dialFrom(t, "127.0.0.2", address)
 	awaitOpen(t, l, 2)
-	occupy(t, l, "127.0.0.2", address) // the reserved place
-	awaitClosed(t, dialFrom(t, "127.0.0.2", address))
+	third := dialFrom(t, "127.0.0.2", address) // the reserved place
+	awaitOpen(t, l, 3)
+	assert.True(t, responds(t, dialFrom(t, "127.0.0.2", address)), "in the reserved place")
+	awaitClosed(t, third)
 	assert.True(t, responds(t, first))
 	assert.True(t, responds(t, second))
 	assert.True(t, responds(t, dialFrom(t, "127.0.0.3", address)), "another address")
@@ -141,8 +143,9 @@ func TestListener_KeepsPlacesForThisMachine(t *testing.T) {
 	l, address := serve(t, Options{Max: 2, MaxPerAddress: 2, Reserved: 2})
 	occupy(t, l, "127.0.0.2", address)
 	occupy(t, l, "127.0.0.3", address)
-	for range 5 { // silent ones do not fill the reserved places for good
+	for range 5 { // neither silent nor busy ones fill the reserved places for good
 		_ = dialFrom(t, "127.0.0.2", address)
+		_, _ = io.WriteString(dialFrom(t, "127.0.0.2", address), "GET /wait HTTP/1.1\r\nHost: test\r\n\r\n")
 	}
 	assert.True(t, responds(t, dialFrom(t, "127.0.0.1", address)))
 	assert.Equal(t, 4, l.open())
