@@ -15,6 +15,9 @@ import (
 // failed a moment ago or holds as many as it may.
 var ErrUnavailable = errors.New("Redis is not available")
 
+// errHurried says that Redis cannot be blamed for a write that was too slow.
+var errHurried = errors.New("too little time was left")
+
 const (
 	// probeInterval is how often a Redis that failed is tried again.
 	probeInterval = 500 * time.Millisecond
@@ -41,6 +44,7 @@ func newBreaker(client redis.UniversalClient, timeout time.Duration, reportFaile
 		circuit: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 			Name:        "redis",
 			Timeout:     probeInterval,
+			IsExcluded:  func(err error) bool { return errors.Is(err, errHurried) },
 			ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures > 0 },
 			OnStateChange: func(_ string, _, to gobreaker.State) {
 				reportFailed(to != gobreaker.StateClosed)
@@ -59,12 +63,22 @@ func newBreaker(client redis.UniversalClient, timeout time.Duration, reportFaile
 func (b *breaker) closed() bool { return b.circuit.State() == gobreaker.StateClosed }
 
 // do calls write, or returns ErrUnavailable if Redis has failed since the points
-// were admitted. An error of write opens the breaker, and is logged.
-func (b *breaker) do(write func() error) error {
+// were admitted. An error of write opens the breaker, and is logged. But a write
+// that used up a time of less than half the breaker's timeout says nothing about
+// Redis: its requests had waited for the write before.
+func (b *breaker) do(ctx context.Context, write func(context.Context) error) error {
 	if !b.closed() {
 		return ErrUnavailable
 	}
-	_, err := b.circuit.Execute(func() (struct{}, error) { return struct{}{}, write() })
+	deadline, limited := ctx.Deadline()
+	hurried := limited && time.Until(deadline) < b.timeout/2
+	_, err := b.circuit.Execute(func() (struct{}, error) {
+		err := write(ctx)
+		if err != nil && hurried && !time.Now().Before(deadline) {
+			err = fmt.Errorf("%w: %w", errHurried, err)
+		}
+		return struct{}{}, err
+	})
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		return ErrUnavailable
 	}

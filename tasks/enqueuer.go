@@ -29,6 +29,7 @@ type Batching struct {
 // goroutines may use one at the same time.
 type Enqueuer struct {
 	minPoints int
+	maxPoints int
 	timeout   time.Duration
 	admission *admission
 	batchers  map[string]*batcher[[]byte] // of payloads, by the lane's name
@@ -61,11 +62,11 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor,
 		batchers[l.Name] = newBatcher(options.Batching, options.Timeout,
 			func(ctx context.Context, payloads [][]byte, points int) error {
 				payload := slices.Concat(payloads...)
-				return breaker.do(func() error { return publisher.publish(ctx, l, payload, points) })
+				return breaker.do(ctx, func(ctx context.Context) error { return publisher.publish(ctx, l, payload, points) })
 			})
 	}
 	return &Enqueuer{
-		minPoints: options.Batching.MinPoints, timeout: options.Timeout,
+		minPoints: options.Batching.MinPoints, maxPoints: options.Batching.MaxPoints, timeout: options.Timeout,
 		admission: admission, batchers: batchers, breaker: breaker, publisher: publisher,
 	}
 }
@@ -94,9 +95,10 @@ func (e *Enqueuer) Admits(l *lane.Lane) bool { return e.admission.hasRoom(l) }
 // Enqueue returns nil when Redis has acknowledged the write of all points. It
 // returns ErrUnavailable at once when Redis failed a moment ago or is full, and
 // otherwise the error of the write when Redis did not acknowledge it within the
-// timeout; each batch of a large request has it for itself. Some or all points
-// may be queued after an error; writing them again is harmless. The end of ctx
-// does not end a write: the points are queued even when the client has gone.
+// timeout; each batch of a large request has it, and at least largeTimeout if they
+// are several, for itself. Some or all points may be queued after an error; writing
+// them again is harmless. The end of ctx does not end a write: the points are
+// queued even when the client has gone.
 func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	if !e.admission.admit(points) {
 		return ErrUnavailable
@@ -105,14 +107,23 @@ func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	if points.Len() < e.minPoints {
 		return e.batchers[points.Lane.Name].submit(Encode(nil, points), points.Len())
 	}
-	// A request of many points is many round trips. Each has the timeout for
-	// itself: that all of them together take longer says nothing about Redis.
+	// A request of many points is many round trips. Each has a timeout for itself:
+	// that all of them together take longer says nothing about Redis.
+	timeout := e.timeout
+	if points.Len() > e.maxPoints {
+		timeout = max(timeout, largeTimeout)
+	}
 	return e.publisher.publishPoints(points, func(write func(context.Context) error) error {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.timeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
-		return e.breaker.do(func() error { return write(ctx) })
+		return e.breaker.do(ctx, write)
 	})
 }
+
+// largeTimeout is how long Redis has at least to acknowledge each batch of a
+// request that makes several: it must not take all lanes off Redis because one of
+// its large writes was slow, and its client is used to waiting.
+const largeTimeout = time.Second
 
 // forceTimeout is how long Redis has to acknowledge points that PostgreSQL did
 // not accept either.

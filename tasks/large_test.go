@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -38,4 +40,37 @@ func TestEnqueuer_GivesEachRoundTripOfALargeRequestItsTimeout(t *testing.T) {
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 50_000)))
 	assert.Greater(t, time.Since(start), timeout, "the test shows nothing")
 	assert.True(t, e.Available())
+}
+
+func TestEnqueuer_WaitsLongerForTheBatchesOfALargeRequest(t *testing.T) {
+	t.Parallel()
+	_, connections := startRedis(t)
+	const timeout = 100 * time.Millisecond
+	connections.Enqueue.AddHook(slowHook{timeout + timeout/2})
+	e, l := newTestEnqueuer(t, connections, timeout)
+	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 4_000)))
+	assert.True(t, e.Available(), "that its writes are slow says nothing about small ones")
+	require.Error(t, e.Enqueue(t.Context(), examplePoints(l, 1)))
+	assert.False(t, e.Available())
+}
+
+func TestBreaker_StaysClosedWhenAWriteHadLittleTime(t *testing.T) {
+	t.Parallel()
+	_, connections := startRedis(t)
+	const timeout = time.Minute
+	b := newBreaker(connections.Enqueue, timeout, func(bool) {}, slog.New(slog.DiscardHandler))
+	wait := func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond) // the rest of its batch's time
+	defer cancel()
+	require.ErrorIs(t, b.do(ctx, wait), context.DeadlineExceeded)
+	assert.True(t, b.closed())
+
+	ctx, cancel = context.WithTimeout(t.Context(), timeout/4)
+	defer cancel()
+	failure := errors.New("connection refused")
+	require.ErrorIs(t, b.do(ctx, func(context.Context) error { return failure }), failure)
+	assert.False(t, b.closed(), "Redis failed, whatever time there was")
 }
