@@ -159,6 +159,7 @@ func TestCompose_StartsRedisSoThatNoAcknowledgedPointIsDropped(t *testing.T) {
 
 		"--hash-max-listpack-value":   "512",
 		"--zset-max-listpack-entries": "1024",
+		"--auto-aof-rewrite-min-size": "512mb",
 	}, settings)
 }
 

@@ -55,7 +55,7 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
 		}
 		source = part
 	}
-	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies, &limitedReader{budget: s.budget, source: source}}
+	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies, &limitedReader{ctx: c.Request.Context(), budget: s.budget, pace: s.pace, source: source}}
 	if n := c.Request.ContentLength; n > 0 {
 		b.Grow(int(min(n, unmeteredBytes)) + bytes.MinRead)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -31,6 +32,15 @@ const (
 
 	// largeTimeout bounds that wait.
 	largeTimeout = 20 * time.Second
+)
+
+// largeRate is how many bytes a second are read of large bodies, of all of them
+// together and beyond the first unpacedBytes of each: some 130,000 points. More
+// would keep both cores of a small machine busy with reading, decoding and storing
+// what is not urgent, and the live lane waiting.
+const (
+	largeRate    = 8 << 20
+	unpacedBytes = 256 << 10
 )
 
 // takeTurn waits until no other large request is decoded or ingested, if the
@@ -62,21 +72,27 @@ var errBudget = errors.New("too many large bodies at once")
 // limitedReader reads a body and acquires from the budget as much as has
 // arrived, so that a client that announces much and sends little holds little.
 type limitedReader struct {
+	ctx      context.Context // the request's
 	budget   *semaphore.Weighted
+	pace     *rate.Limiter // of what is read beyond unpacedBytes
 	source   io.Reader
 	read     int64
 	acquired int64
 }
 
-// Read implements io.Reader. It returns errBudget when the budget is used up.
+// Read implements io.Reader. It returns errBudget when the budget is used up, and
+// the request's error when that ends while it waits.
 func (r *limitedReader) Read(p []byte) (int, error) {
-	n, err := r.source.Read(p)
+	n, err := r.source.Read(p[:min(len(p), acquireStep)])
 	r.read += int64(n)
 	for r.read > unmeteredBytes+r.acquired {
 		if !r.budget.TryAcquire(acquireStep) {
 			return n, errBudget
 		}
 		r.acquired += acquireStep
+	}
+	if r.read > unpacedBytes && err == nil {
+		err = r.pace.WaitN(r.ctx, n)
 	}
 	return n, err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"tracklane/asynqmon"
 	"tracklane/internal/lane"
@@ -54,13 +55,14 @@ type Server struct {
 	page      *statuspage.Page
 	bodies    sync.Pool // of *bytes.Buffer
 	budget    *semaphore.Weighted
+	pace      *rate.Limiter       // of the reading of large bodies
 	large     *semaphore.Weighted // a large request holds it while it is decoded and ingested
 }
 
 // New returns the server of a process: of its probes, of the operators'
 // endpoints, and of the lanes where there is an Ingest. It starts nothing.
 func New(config Config) *Server {
-	s := &Server{config: config, budget: semaphore.NewWeighted(bodyBudget), large: semaphore.NewWeighted(1)}
+	s := &Server{config: config, budget: semaphore.NewWeighted(bodyBudget), pace: rate.NewLimiter(largeRate, acquireStep), large: semaphore.NewWeighted(1)}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	s.router = s.newRouter(s.routeLanes, s.routeOperators)

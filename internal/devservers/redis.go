@@ -134,7 +134,7 @@ func redisArguments(dir, pidFile string, port int) []string {
 		"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction",
 		// Small tasks lie close together: 400 instead of 700 bytes for a point that
 		// comes alone. Since Redis 7 the names say listpack; all versions know these.
-		"--hash-max-ziplist-value", "512", "--zset-max-ziplist-entries", "1024",
+		"--hash-max-ziplist-value", "512", "--zset-max-ziplist-entries", "1024", "--auto-aof-rewrite-min-size", "512mb",
 	}
 }
 

@@ -51,6 +51,7 @@ func TestStartRedis_SetsAnInstalledOneUpToLoseNothing(t *testing.T) {
 		"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction",
 		"bind": "127.0.0.1", "maxmemory": "67108864",
 		"hash-max-ziplist-value": "512", "zset-max-ziplist-entries": "1024",
+		"auto-aof-rewrite-min-size": "536870912",
 	} {
 		t.Run(setting, func(t *testing.T) {
 			assert.Equal(t, map[string]string{setting: value}, client.ConfigGet(t.Context(), setting).Val())
