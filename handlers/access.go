@@ -22,6 +22,11 @@ type Access struct {
 	Tokens   *auth.Verifier // of who may post; nil = everybody
 	Operator *auth.Operator // who may see the operators' endpoints; nil = everybody
 
+	// RateLimit is how many requests a second one pilot, one device, or an address
+	// without a good token may make, RateBurst of them at once; 0 = any number. It
+	// needs Tokens.
+	RateLimit, RateBurst int
+
 	// TrustedProxies are the networks of reverse proxies, whose X-Forwarded-For
 	// says who a client is.
 	TrustedProxies []netip.Prefix

@@ -23,7 +23,7 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
 		requestID := requestID(c)
 		claims, problem := s.authorize(c, l, received)
-		if problem != nil {
+		if problem = s.limitToken(c, claims, problem, received); problem != nil {
 			problem.write(c, l)
 			return
 		}
@@ -41,6 +41,10 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 		}
 		defer done()
 		decoded, err := decode(l, body, lane.DecodeOptions{Now: received, RequestID: requestID})
+		if problem := s.limitDevice(c, l, decoded, err, received); problem != nil {
+			problem.write(c, l)
+			return
+		}
 		if err != nil {
 			decodeProblem(err).write(c, l)
 			return

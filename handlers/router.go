@@ -55,14 +55,16 @@ type Server struct {
 	page      *statuspage.Page
 	bodies    sync.Pool // of *bytes.Buffer
 	budget    *semaphore.Weighted
-	pace      *rate.Limiter       // of the reading of large bodies
+	pace      *rate.Limiter // of the reading of large bodies
+	senders   *rateLimiter
 	large     *semaphore.Weighted // a large request holds it while it is decoded and ingested
 }
 
 // New returns the server of a process: of its probes, of the operators'
 // endpoints, and of the lanes where there is an Ingest. It starts nothing.
 func New(config Config) *Server {
-	s := &Server{config: config, budget: semaphore.NewWeighted(bodyBudget), pace: rate.NewLimiter(largeRate, acquireStep), large: semaphore.NewWeighted(1)}
+	s := &Server{config: config, budget: semaphore.NewWeighted(bodyBudget), pace: rate.NewLimiter(largeRate, acquireStep),
+		senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst), large: semaphore.NewWeighted(1)}
 	s.bodies.New = func() any { return new(bytes.Buffer) }
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	s.router = s.newRouter(s.routeLanes, s.routeOperators)

@@ -11,7 +11,10 @@ import (
 
 // access is who may do what in this process.
 func (p *Program) access() handlers.Access {
-	access := handlers.Access{TrustedProxies: p.config.TrustedProxies, Hosts: p.hosts()}
+	access := handlers.Access{
+		RateLimit: p.config.RateLimit, RateBurst: p.config.RateBurst,
+		TrustedProxies: p.config.TrustedProxies, Hosts: p.hosts(),
+	}
 	if p.config.AuthRequired() {
 		access.Tokens = auth.NewVerifier(p.config.SecretKey, p.config.SecretKeyPrevious)
 		access.Operator = auth.NewOperator(p.config.OperatorUser, p.config.OperatorPassword)

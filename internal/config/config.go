@@ -105,6 +105,11 @@ type Config struct {
 	OperatorUser     string `env:"OPERATOR_USER" envDefault:"operator" help:"user name of the operators"`
 	OperatorPassword string `env:"OPERATOR_PASSWORD" secret:"true" help:"password of the operators; required with AUTH=on"`
 
+	// RateLimit and RateBurst bound the requests of one sender, with Auth on: so
+	// many a second, RateBurst at once. Defaults 50 and 500; RateLimit 0 = none.
+	RateLimit int `env:"RATE_LIMIT" envDefault:"50" min:"0" max:"1000000" help:"requests a second of one pilot or device, or of an address without a good token; 0 = no limit"`
+	RateBurst int `env:"RATE_BURST" envDefault:"500" min:"1" max:"1000000" help:"requests that one of them may make at once"`
+
 	// TrustedProxies are the networks of reverse proxies, whose X-Forwarded-For
 	// says who a client is. Default none.
 	TrustedProxies Networks `env:"TRUSTED_PROXIES" format:"networks" help:"networks of reverse proxies whose X-Forwarded-For is believed, with commas"`

@@ -48,6 +48,8 @@ func TestLoad_FillsInEveryDefault(t *testing.T) {
 		},
 		Auth:            "on",
 		OperatorUser:    "operator",
+		RateLimit:       50,
+		RateBurst:       500,
 		MigrateOnStart:  true,
 		ShutdownTimeout: 30 * time.Second,
 	}, loaded)
@@ -86,6 +88,7 @@ func everyVariable() []string {
 		"AUTH=on",
 		"SECRET_KEY=0123456789abcdef0123456789abcdef", "SECRET_KEY_PREVIOUS=fedcba9876543210fedcba9876543210",
 		"OPERATOR_USER=chief", "OPERATOR_PASSWORD=cloudbase",
+		"RATE_LIMIT=10", "RATE_BURST=20",
 		"TRUSTED_PROXIES=10.0.0.0/8, 192.0.2.7,2001:db8::/32",
 		"FLYMASTER_SECRET=instrument",
 		"MIGRATE_ON_START=false",
@@ -137,6 +140,8 @@ func TestLoad_ReadsEveryVariable(t *testing.T) {
 		SecretKeyPrevious: "fedcba9876543210fedcba9876543210",
 		OperatorUser:      "chief",
 		OperatorPassword:  "cloudbase",
+		RateLimit:         10,
+		RateBurst:         20,
 		TrustedProxies: config.Networks{
 			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32"),
 		},

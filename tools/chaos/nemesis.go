@@ -118,10 +118,7 @@ func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 	case terminate:
 		return "", n.terminate(ctx, f, over)
 	case pause:
-		target := tb.target(f.Target)
-		err := target.Pause()
-		lasting()
-		return "", errors.Join(err, target.Resume())
+		return "", pauseTarget(tb.target(f.Target), lasting)
 	case crash:
 		err := tb.crashBackend(ctx)
 		lasting()
@@ -168,6 +165,13 @@ func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 		tb.proxies[f.Target].set(conditions{})
 		return note, nil
 	}
+}
+
+// pauseTarget suspends a target while lasting returns.
+func pauseTarget(target target, lasting func()) error {
+	err := target.Pause()
+	lasting()
+	return errors.Join(err, target.Resume())
 }
 
 // clockOffsets are by how much clocks are wrong.

@@ -17,8 +17,8 @@ import (
 
 func TestSystem_RunsTracklane(t *testing.T) {
 	t.Parallel()
-	redisDirs, released := "", false
-	release := func() error { released = true; return nil }
+	redisDirs := ""
+	release := func() error { return os.RemoveAll(redisDirs) }
 	s, err := Open(t.Context(), Options{Name: "harness-test", RedisDirs: func(dir string) (string, func() error, error) {
 		redisDirs = filepath.Join(dir, "elsewhere")
 		return redisDirs, release, os.Mkdir(redisDirs, 0o755)
@@ -26,7 +26,7 @@ func TestSystem_RunsTracklane(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		assert.NoError(t, s.Stop())
-		assert.True(t, released)
+		assert.NoDirExists(t, redisDirs, "it was not released")
 		assert.NoError(t, s.Remove())
 		assert.NoDirExists(t, s.Dir)
 	})

@@ -1,0 +1,122 @@
+package handlers
+
+import (
+	"fmt"
+	"math"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"golang.org/x/time/rate"
+
+	"tracklane/internal/auth"
+	"tracklane/internal/lane"
+)
+
+// rateLimiter bounds how many requests a second each sender makes. Any number of
+// goroutines may use one at the same time.
+type rateLimiter struct {
+	limit rate.Limit
+	burst int
+
+	// The senders are remembered in two generations: when the young one holds
+	// maxSenders, it becomes the old one, which is forgotten.
+	mu         sync.Mutex
+	young, old map[string]*rate.Limiter
+}
+
+// maxSenders is how many senders one generation holds, in some 2 MB.
+const maxSenders = 10_000
+
+// newRateLimiter returns a limiter of so many requests a second, of which burst may
+// come at once; with a limit of 0, nobody is limited.
+func newRateLimiter(limit, burst int) *rateLimiter {
+	return &rateLimiter{limit: rate.Limit(limit), burst: burst, young: make(map[string]*rate.Limiter)}
+}
+
+// admit returns how long a sender has to wait; 0 when its request is admitted.
+func (l *rateLimiter) admit(sender string, now time.Time) (wait time.Duration) {
+	if l.limit == 0 {
+		return 0
+	}
+	reservation := l.of(sender).ReserveN(now, 1)
+	if wait = reservation.DelayFrom(now); wait > 0 {
+		reservation.CancelAt(now)
+	}
+	return wait
+}
+
+func (l *rateLimiter) of(sender string) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if limiter := l.young[sender]; limiter != nil {
+		return limiter
+	}
+	limiter := l.old[sender]
+	if limiter == nil {
+		limiter = rate.NewLimiter(l.limit, l.burst)
+	}
+	if len(l.young) >= maxSenders {
+		l.young, l.old = make(map[string]*rate.Limiter), l.young
+	}
+	l.young[sender] = limiter
+	return limiter
+}
+
+// limit returns a problem if a sender has made too many requests. The response
+// says when the next may come, as draft-ietf-httpapi-ratelimit-headers-10 has it.
+func (s *Server) limit(c *gin.Context, sender string, now time.Time) *problem {
+	wait := s.senders.admit(sender, now)
+	if wait == 0 {
+		return nil
+	}
+	seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
+	window := max(1, int(math.Ceil(float64(s.senders.burst)/float64(s.senders.limit))))
+	c.Header("Retry-After", seconds)
+	c.Header("RateLimit-Policy", fmt.Sprintf(`"sender";q=%d;w=%d`, s.senders.burst, window))
+	c.Header("RateLimit", `"sender";r=0;t=`+seconds)
+	return &problem{
+		Status: http.StatusTooManyRequests, Title: "Too many requests",
+		Detail: "Nothing of this request was kept. Send it again after the time in Retry-After, and put more points into each.",
+	}
+}
+
+// limitToken is limit for a client whose token was looked at: a pilot's counts by
+// the pilot, and a client without a good one by its address. A relay is not
+// limited.
+func (s *Server) limitToken(c *gin.Context, claims *auth.Claims, refused *problem, now time.Time) *problem {
+	switch {
+	case refused != nil:
+		if limited := s.limit(c, addressSender(c), now); limited != nil {
+			return limited
+		}
+		return refused
+	case claims != nil && claims.Pilot != "":
+		return s.limit(c, "pilot "+claims.Pilot, now)
+	}
+	return nil
+}
+
+// limitDevice is limit for a device whose key was checked while its file was
+// decoded; err is what came of it.
+func (s *Server) limitDevice(c *gin.Context, l *lane.Lane, decoded lane.Decoded, err error, now time.Time) *problem {
+	if s.config.Access.Tokens == nil || !l.DeviceKey {
+		return nil
+	}
+	if err != nil {
+		return s.limit(c, addressSender(c), now)
+	}
+	return s.limit(c, "device "+decoded.Points.Tracks[0].Fields[0].Value, now)
+}
+
+// addressSender is a client as its network; an IPv6 client has a /64 of its own.
+func addressSender(c *gin.Context) string {
+	address := clientAddress(c)
+	if address.Is6() {
+		return "address " + netip.PrefixFrom(address, 64).Masked().String()
+	}
+	return "address " + address.String()
+}
