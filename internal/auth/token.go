@@ -12,11 +12,22 @@ import (
 	"unicode/utf8"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"tracklane/internal/lane"
 )
 
 // Scopes are what a token can allow: to post to a lane, which has the scope's
 // name, or to read what is stored.
-func Scopes() []string { return []string{"live", "upload", "scoring", "flymaster", "read"} }
+func Scopes() []string {
+	var scopes []string
+	for _, l := range lane.All(lane.Options{}) {
+		scopes = append(scopes, l.Name)
+	}
+	return append(scopes, readScope)
+}
+
+// readScope allows to read what is stored.
+const readScope = "read"
 
 // Claims are what a token says of whoever has it.
 type Claims struct {
