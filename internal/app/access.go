@@ -7,6 +7,7 @@ import (
 
 	"tracklane/handlers"
 	"tracklane/internal/auth"
+	"tracklane/internal/listener"
 )
 
 // access is who may do what in this process.
@@ -38,5 +39,13 @@ func (p *Program) hosts() []string {
 
 // isOpenToOthers reports whether everybody on another machine may do everything.
 func (p *Program) isOpenToOthers() bool {
-	return !p.config.AuthRequired() && !p.listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	if p.config.AuthRequired() {
+		return false
+	}
+	for _, l := range []*listener.Listener{p.listener, p.operators} {
+		if l != nil && !l.Addr().(*net.TCPAddr).IP.IsLoopback() {
+			return true
+		}
+	}
+	return false
 }
