@@ -60,21 +60,23 @@ func withoutPathToken(r *http.Request) *http.Request {
 // tokenOf returns the token of a request; empty when there is none.
 func tokenOf(r *http.Request) string {
 	scheme, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	token := ""
 	switch strings.ToLower(scheme) {
 	case "bearer":
-		return strings.TrimSpace(value)
+		token = strings.TrimSpace(value)
 	case "basic":
-		if _, password, ok := r.BasicAuth(); ok {
-			return password
-		}
+		_, token, _ = r.BasicAuth()
+	}
+	if token != "" {
+		return token
 	}
 	// Most requests have no query, which takes a map to read.
 	if r.URL.RawQuery != "" {
-		if token := r.URL.Query().Get("token"); token != "" {
+		if token = r.URL.Query().Get("token"); token != "" {
 			return token
 		}
 	}
-	token, _ := r.Context().Value(pathTokenKey{}).(string)
+	token, _ = r.Context().Value(pathTokenKey{}).(string)
 	return token
 }
 

@@ -64,6 +64,9 @@ func TestAccess_TakesATokenFromEachPlace(t *testing.T) {
 		"basic":  func(token string) (string, []string) { return "/live", []string{"Authorization", basic(token)} },
 		"query":  func(token string) (string, []string) { return "/live?token=" + url.QueryEscape(token), nil },
 		"path":   func(token string) (string, []string) { return "/t/" + url.PathEscape(token) + "/live", nil },
+		"path, with a user alone": func(token string) (string, []string) {
+			return "/t/" + url.PathEscape(token) + "/live", []string{"Authorization", basic("")}
+		},
 		"encoded": func(token string) (string, []string) {
 			return "/t/" + strings.ReplaceAll(token, ".", "%2E") + "/live", nil
 		},
@@ -81,6 +84,7 @@ func TestAccess_TakesATokenFromEachPlace(t *testing.T) {
 			}
 		})
 	}
+	assert.Equal(t, 404, send(t, http.MethodPost, base+"/t/"+good+"/live/", nil).code, "a redirect would lose the token")
 	none := send(t, http.MethodPost, base+"/live", strings.NewReader(onePoint("")))
 	assert.Equal(t, 401, none.code)
 	assert.Contains(t, none.text, "Authorization: Bearer")
@@ -167,6 +171,7 @@ func TestAccess_OperatorsLogIn(t *testing.T) {
 	}
 	assert.Regexp(t, `^\{"status":"[a-z]+"\}\s*$`, send(t, http.MethodGet, base+"/health", nil).text)
 	assert.Contains(t, send(t, http.MethodGet, base+"/health", nil, right...).text, "reasons")
+	assert.NotContains(t, []int{401, 403}, send(t, http.MethodGet, base+"/health", nil, "Authorization", "Bearer x").code)
 
 	// Last, since the address has to wait then.
 	assert.Equal(t, 401, send(t, http.MethodGet, base+"/health", nil, login("operator", "wrong")...).code)

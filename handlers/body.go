@@ -9,6 +9,7 @@ import (
 	"mime"
 	"mime/multipart"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 
@@ -49,7 +50,7 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
 	}
 	source := io.Reader(http.MaxBytesReader(c.Writer, c.Request.Body, l.MaxBody))
 	if mediaType == "multipart/form-data" {
-		part, problem := filePart(source, parameters["boundary"])
+		part, problem := filePart(source, parameters["boundary"], l)
 		if problem != nil {
 			return body{}, problem
 		}
@@ -105,7 +106,7 @@ const (
 )
 
 // filePart returns the part of a multipart form that is named "file".
-func filePart(source io.Reader, boundary string) (io.Reader, *problem) {
+func filePart(source io.Reader, boundary string, l *lane.Lane) (io.Reader, *problem) {
 	bounded := &boundedReader{source: source}
 	form := multipart.NewReader(bounded, boundary)
 	for range maxParts {
@@ -115,14 +116,18 @@ func filePart(source io.Reader, boundary string) (io.Reader, *problem) {
 			return nil, malformed(fmt.Sprintf("The header of a part must not exceed %d bytes.", maxPartHeader))
 		}
 		if err != nil {
-			return nil, malformed(`The form has no part named "file".`)
+			problem := readProblem(err, l)
+			if problem.Status == http.StatusBadRequest {
+				problem.Detail = `The form has no part named "file".`
+			}
+			return nil, problem
 		}
 		bounded.left = math.MaxInt
 		if part.FormName() == "file" {
 			return part, nil
 		}
 		if _, err := io.Copy(io.Discard, part); err != nil {
-			return nil, malformed("The body ended before it was complete; send it again.")
+			return nil, readProblem(err, l)
 		}
 	}
 	return nil, malformed(fmt.Sprintf(`The form has no part named "file" among its first %d.`, maxParts))
@@ -158,6 +163,11 @@ func readProblem(err error, l *lane.Lane) *problem {
 		return tooLarge(l)
 	case errors.Is(err, errBudget):
 		return tooManyLargeRequests()
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &problem{
+			Status: http.StatusServiceUnavailable, Title: "Body too slow",
+			Detail: "The body did not come in time, and nothing of it was kept. Send it again, in several requests if it is large.",
+		}
 	}
 	return malformed("The body ended before it was complete; send it again.")
 }

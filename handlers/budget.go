@@ -90,9 +90,11 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 			return n, errBudget
 		}
 		r.acquired += acquireStep
-	}
-	if r.read > unpacedBytes && err == nil {
-		err = r.pace.WaitN(r.ctx, n)
+		// A step at a time: each waits behind one of every other large body, so
+		// that one that is read in small pieces is not slower.
+		if r.acquired > unpacedBytes && err == nil {
+			err = r.pace.WaitN(r.ctx, acquireStep)
+		}
 	}
 	return n, err
 }

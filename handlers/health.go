@@ -44,7 +44,7 @@ type (
 func (s *Server) getHealth(c *gin.Context) {
 	isOperator := true
 	if problem := s.checkOperator(c); problem != nil {
-		if c.GetHeader("Authorization") != "" {
+		if _, _, given := c.Request.BasicAuth(); given {
 			problem.write(c, nil)
 			return
 		}

@@ -47,7 +47,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
 	recorder := metrics.New(lanes, "test")
 	batching := tasks.Batching{MinPoints: 500, MaxPoints: 1000}
-	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.NewMonitor(connections, lanes), writer, tasks.EnqueuerOptions{
+	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.NewMonitor(connections, lanes, slog.New(slog.DiscardHandler)), writer, tasks.EnqueuerOptions{
 		Batching: batching, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
 	}, logger)
 	s = New(Config{

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -237,4 +238,13 @@ func TestServer_RespondsToEachRequestThatBypassesRedisForItself(t *testing.T) {
 		assert.Equal(t, 2, r.Points)
 	}
 	assert.Equal(t, 1, first, "the common point was inserted once")
+}
+
+func TestReadProblem_LetsTheClientSendAgainWhatCameTooSlowly(t *testing.T) {
+	t.Parallel()
+	upload := lane.All(lane.Options{})[1]
+	slow := readProblem(fmt.Errorf("read: %w", os.ErrDeadlineExceeded), upload)
+	assert.Equal(t, http.StatusServiceUnavailable, slow.Status)
+	assert.Equal(t, http.StatusBadRequest, readProblem(io.ErrUnexpectedEOF, upload).Status)
+	assert.Equal(t, http.StatusRequestEntityTooLarge, readProblem(fmt.Errorf("read: %w", &http.MaxBytesError{Limit: 1}), upload).Status)
 }

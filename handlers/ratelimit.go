@@ -114,7 +114,7 @@ func (s *Server) limitDevice(c *gin.Context, l *lane.Lane, decoded lane.Decoded,
 
 // addressSender is a client as its network; an IPv6 client has a /64 of its own.
 func addressSender(c *gin.Context) string {
-	address := clientAddress(c)
+	address := clientAddress(c).Unmap()
 	if address.Is6() {
 		return "address " + netip.PrefixFrom(address, 64).Masked().String()
 	}

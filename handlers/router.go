@@ -90,6 +90,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) newRouter(routes ...func(*gin.Engine)) *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
+	router.RedirectTrailingSlash = false // a redirect would lose the token of /t/TOKEN/live/
 	router.RemoteIPHeaders = []string{"X-Forwarded-For"}
 	var proxies []string
 	for _, network := range s.config.Access.TrustedProxies {

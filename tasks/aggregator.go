@@ -26,7 +26,9 @@ const enqueueTimeout = 5 * time.Second
 // Aggregate implements asynq.GroupAggregator. It joins payloads without
 // decoding them. If the group holds more than one batch task may, it enqueues
 // all full batches but the last itself, and returns the last; a batch that
-// could not be enqueued stays with those returned, and the writer splits it.
+// could not be enqueued stays with those returned, and the writer splits it. It
+// returns nil if a payload that cannot be read could not be enqueued: asynq keeps
+// the group's tasks then, and they are aggregated again.
 //
 // A crash between these batches and the acknowledgement of the group makes
 // asynq aggregate the group again: the points are then queued twice, and stored
@@ -41,13 +43,17 @@ func (a *aggregator) Aggregate(_ string, tasks []*asynq.Task) *asynq.Task {
 		if err != nil {
 			// The handler dead-letters it, or leaves it for a newer worker. In
 			// a task of its own it takes no good points with it.
-			a.enqueue(name, task.Payload(), &payload)
+			if a.enqueue(name, task.Payload()) != nil {
+				return nil
+			}
 			continue
 		}
 		if l != nil && points > 0 && points+count > a.batching.MaxPoints {
 			full := payload
 			payload, points = nil, 0
-			a.enqueue(name, full, &payload)
+			if a.enqueue(name, full) != nil {
+				payload = full // the writer splits it
+			}
 		}
 		payload = append(payload, task.Payload()...)
 		points += count
@@ -55,15 +61,15 @@ func (a *aggregator) Aggregate(_ string, tasks []*asynq.Task) *asynq.Task {
 	return asynq.NewTask(taskType(name, batchTask), payload, taskOptions()...)
 }
 
-// enqueue writes a batch task, or puts its payload in front of rest if that
-// fails. asynq gives an aggregator no context.
-func (a *aggregator) enqueue(queue string, payload []byte, rest *[]byte) {
+// enqueue writes a batch task, and logs the error if that fails. asynq gives an
+// aggregator no context.
+func (a *aggregator) enqueue(queue string, payload []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), enqueueTimeout)
 	defer cancel()
 	task := asynq.NewTask(taskType(queue, batchTask), payload, taskOptions()...)
-	if _, err := a.client.EnqueueContext(ctx, task, asynq.Queue(queue)); err != nil {
-		a.logger.Warn("a full batch of a group could not be enqueued on its own and stays with the rest",
-			"lane", queue, "error", err)
-		*rest = append(payload, *rest...)
+	_, err := a.client.EnqueueContext(ctx, task, asynq.Queue(queue))
+	if err != nil {
+		a.logger.Warn("a batch of a group could not be enqueued on its own", "lane", queue, "error", err)
 	}
+	return err
 }

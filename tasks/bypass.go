@@ -8,7 +8,7 @@ import (
 	"tracklane/store"
 )
 
-// bypassTimeout is how long a request that bypasses Redis waits for the database.
+// bypassTimeout is how long one write of requests that bypass Redis may take.
 const bypassTimeout = 5 * time.Second
 
 // Bypass writes points into PostgreSQL without Redis, by group commit as an
@@ -39,7 +39,8 @@ func NewBypass(lanes []*lane.Lane, writer *store.Writer, batching Batching) *Byp
 
 // Write writes the points of one request. Its result and its errors are those of
 // store.Writer.Write for these points alone, whatever they were written with. It
-// waits for bypassTimeout at the most; the end of ctx does not end the write. It
+// waits for two writes at the most, that of others and its own, of bypassTimeout
+// each; the end of ctx does not end the write. It
 // may change the order of the points.
 func (b *Bypass) Write(ctx context.Context, points *lane.Points) (store.Result, error) {
 	if points.Len() >= b.minPoints {
@@ -59,6 +60,9 @@ func (b *Bypass) writeTogether(ctx context.Context, requests []*bypassRequest, _
 	for i, r := range requests {
 		lists[i] = r.points
 	}
+	// The batch has waited for the write before, which takes no time from its own.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bypassTimeout)
+	defer cancel()
 	results, err := b.writer.WriteMerged(ctx, lists)
 	for i, r := range requests {
 		r.result, r.err = results[i], err

@@ -16,10 +16,14 @@ const (
 	// one call of correctScores.
 	correctCount = 1000
 	maxCorrected = 20_000
+
+	// clockTolerance is how far in the future a time may be: clocks that are
+	// synchronized differ by less, and asynq's times are whole seconds.
+	clockTolerance = 2 * time.Second
 )
 
-// correctScores brings times in the future of a lane's queue back to now, and
-// returns how many: the times since which small tasks wait in their groups, and
+// correctScores brings times that are more than clockTolerance in the future of a
+// lane's queue back to now, and returns how many: the times since which small tasks wait in their groups, and
 // those of tries that are further away than maxRetryDelay. A process whose clock
 // is ahead wrote them, or this one's is behind. asynq compares them with the clock
 // of the worker, so that now is by that clock; otherwise the tasks would wait for
@@ -27,10 +31,11 @@ const (
 //
 // asynq's leases are times too, but crashedWork goes by how long they do not
 // change; and since when a task is pending is only shown.
-func correctScores(ctx context.Context, client redis.UniversalClient, l *lane.Lane, now time.Time) (corrected int, err error) {
+func correctScores(ctx context.Context, client redis.UniversalClient, l *lane.Lane, now func() time.Time) (corrected int, err error) {
 	for more := true; more && corrected < maxCorrected && clock.Sleep(ctx, scanPause); {
+		at := now()
 		n, err := correctLateScores.Run(ctx, client, []string{retryKey(l)}, groupKeyPrefix(l), groupCount,
-			now.Unix(), now.Add(maxRetryDelay).Unix(), correctCount).Int()
+			at.Unix(), at.Add(maxRetryDelay).Unix(), correctCount, int(clockTolerance.Seconds())).Int()
 		if err != nil {
 			return corrected, fmt.Errorf("correct the times in the queue %s: %w", l.Name, err)
 		}
@@ -44,14 +49,14 @@ func correctScores(ctx context.Context, client redis.UniversalClient, l *lane.La
 //
 //	KEYS retry
 //	ARGV prefix of the groups, their number, latest score in a group, in retry,
-//	     how many to correct
+//	     how many to correct, by how much later a score has to be
 var correctLateScores = redis.NewScript(`
 	local left = tonumber(ARGV[5])
 	local function correct(key, latest)
 		if left == 0 then
 			return
 		end
-		for _, id in ipairs(redis.call("ZRANGEBYSCORE", key, "(" .. latest, "+inf", "LIMIT", 0, left)) do
+		for _, id in ipairs(redis.call("ZRANGEBYSCORE", key, "(" .. latest + ARGV[6], "+inf", "LIMIT", 0, left)) do
 			redis.call("ZADD", key, latest, id)
 			left = left - 1
 		end

@@ -58,7 +58,7 @@ func TestCorrectScores_LeavesThoseThatAreDueInTime(t *testing.T) {
 	add(retryKey(l), "due", -time.Second)
 	add(retryKey(l), "next", maxRetryDelay)
 	add(retryKey(l), "ahead", clockError)
-	corrected, err := correctScores(t.Context(), client, l, now)
+	corrected, err := correctScores(t.Context(), client, l, func() time.Time { return now })
 	require.NoError(t, err)
 	assert.Equal(t, 2, corrected)
 	assert.EqualValues(t, now.Add(-time.Hour).Unix(), score(groupKey(l, "0"), "old"))
@@ -69,7 +69,7 @@ func TestCorrectScores_LeavesThoseThatAreDueInTime(t *testing.T) {
 	assert.EqualValues(t, now.Add(maxRetryDelay).Unix(), score(retryKey(l), "ahead"))
 
 	// A worker whose own clock is behind does not wait for it either.
-	corrected, err = correctScores(t.Context(), client, l, now.Add(-clockError))
+	corrected, err = correctScores(t.Context(), client, l, func() time.Time { return now.Add(-clockError) })
 	require.NoError(t, err)
 	assert.Equal(t, 5, corrected)
 }

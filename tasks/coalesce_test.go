@@ -34,7 +34,7 @@ func startWorker(t *testing.T, connections *Connections, pool *pgxpool.Pool) {
 	for _, l := range lanes {
 		weights[l.Name] = l.Weight
 	}
-	monitor := NewMonitor(connections, lanes)
+	monitor := NewMonitor(connections, lanes, slog.New(slog.DiscardHandler))
 	worker := NewWorker(connections, lanes, monitor,
 		store.NewWriter(pool, lanes, testBatching.MaxPoints, nil),
 		WorkerOptions{Concurrency: 4, Weights: weights, Batching: testBatching, ShutdownTimeout: 10 * time.Second},

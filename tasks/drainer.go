@@ -109,7 +109,7 @@ type listFunc func(queue string, options ...asynq.ListOption) ([]*asynq.TaskInfo
 // drainList writes and deletes the tasks of one page: the first with a task that
 // this version can read.
 func (d *drainer) drainList(ctx context.Context, l *lane.Lane, list listFunc) (drained int, err error) {
-	for number := 1; drained == 0; number++ {
+	for number := 1; drained == 0 && ctx.Err() == nil; number++ {
 		page, err := list(l.Name, asynq.PageSize(drainPageSize), asynq.Page(number))
 		if err != nil && !errors.Is(err, asynq.ErrQueueNotFound) {
 			return 0, fmt.Errorf("list the tasks of the queue %s: %w", l.Name, err)

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"sync/atomic"
 	"time"
@@ -21,14 +22,17 @@ type Monitor struct {
 	ask       func(context.Context) Redis
 	waiting   *waitingCounter
 	observers []func(context.Context, reading)
+	logger    *slog.Logger
+
+	flushFailed bool // for the log
 }
 
 // NewMonitor returns a monitor. What uses it, an Enqueuer or a Worker, is made
 // before Run is called.
-func NewMonitor(connections *Connections, lanes []*lane.Lane) *Monitor {
+func NewMonitor(connections *Connections, lanes []*lane.Lane, logger *slog.Logger) *Monitor {
 	inspector := NewInspector(connections, lanes)
 	return &Monitor{
-		ask:     inspector.Redis,
+		ask: inspector.Redis, logger: logger,
 		waiting: newWaitingCounter(connections.Inspect, lanes, inspector.estimateWaiting),
 	}
 }
@@ -58,9 +62,7 @@ func (m *Monitor) Run(ctx context.Context) {
 	every(ctx, monitorInterval, func() {
 		r := reading{Redis: m.ask(ctx)}
 		if r.Connected {
-			// An error means that Redis failed meanwhile: what was counted goes
-			// with the next flush.
-			_ = m.waiting.flush(ctx)
+			m.logFlush(m.waiting.flush(ctx))
 		}
 		for _, observe := range m.observers {
 			observe(ctx, r)
@@ -69,6 +71,18 @@ func (m *Monitor) Run(ctx context.Context) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), InspectTimeout)
 	defer cancel()
 	_ = m.waiting.flush(last) // when Redis is down, too, nothing is left to do
+}
+
+// logFlush logs that the waiting points are not counted any more, or are again.
+// What was counted goes with the next flush.
+func (m *Monitor) logFlush(err error) {
+	switch {
+	case err != nil && !m.flushFailed:
+		m.logger.Warn("the waiting points are not shared with the other processes", "error", err)
+	case err == nil && m.flushFailed:
+		m.logger.Info("the waiting points are shared with the other processes again")
+	}
+	m.flushFailed = err != nil
 }
 
 // every calls work at once and then at each interval, until ctx ends.

@@ -60,7 +60,7 @@ func newTestHandler(connections *Connections, pool *pgxpool.Pool, lanes []*lane.
 	}
 	return &taskHandler{
 		lanes: byName, writer: store.NewWriter(pool, lanes, 1000, nil),
-		waiting: NewMonitor(connections, lanes).waiting, logger: logger,
+		waiting: NewMonitor(connections, lanes, slog.New(slog.DiscardHandler)).waiting, logger: logger,
 	}
 }
 

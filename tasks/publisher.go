@@ -80,9 +80,9 @@ func (p *publisher) publish(ctx context.Context, l *lane.Lane, payload []byte, p
 }
 
 // republish publishes an entry of the replay buffer through one connection,
-// within forceTimeout. Its points are counted again: if Redis has lost the first
-// task, it has lost their count with it, and if not, both tasks are done and
-// subtract them.
+// within forceTimeout. Its points are counted again: if Redis still has the first
+// task, both are done and subtract them, and if it has lost it, it may have lost
+// their count with it, or not.
 func (p *publisher) republish(ctx context.Context, conn *redis.Conn, e *entry) error {
 	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
 	defer cancel()

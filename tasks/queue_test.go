@@ -46,7 +46,7 @@ func newTestEnqueuer(t testing.TB, connections *Connections, timeout time.Durati
 // newEnqueuerWith returns an enqueuer, which does not run, and the live lane.
 func newEnqueuerWith(connections *Connections, pool *pgxpool.Pool, timeout time.Duration) (*Enqueuer, *lane.Lane) {
 	lanes := lane.All(lane.Options{})
-	return NewEnqueuer(connections, lanes, NewMonitor(connections, lanes), store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
+	return NewEnqueuer(connections, lanes, NewMonitor(connections, lanes, slog.New(slog.DiscardHandler)), store.NewWriter(pool, lanes, 1000, nil), EnqueuerOptions{
 		Batching: testBatching, Timeout: timeout, MaxWaitingPoints: 10_000_000,
 	}, slog.New(slog.DiscardHandler)), lanes[0]
 }
@@ -332,4 +332,25 @@ func BenchmarkAggregate(b *testing.B) {
 	for b.Loop() {
 		a.Aggregate("0", tasks)
 	}
+}
+
+// What cannot be read must not go with good points: the writer would dead-letter
+// them all.
+func TestAggregator_KeepsTheGroupIfABadPayloadCannotBeEnqueued(t *testing.T) {
+	t.Parallel()
+	lanes := lane.All(lane.Options{})
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	a := &aggregator{
+		client: asynq.NewClientFromRedisClient(client), lanes: map[string]*lane.Lane{"live": lanes[0]},
+		batching: testBatching, logger: slog.New(slog.DiscardHandler),
+	}
+	good := asynq.NewTask("live:points", Encode(nil, examplePoints(lanes[0], 400)))
+	bad := asynq.NewTask("live:points", []byte("garbage"))
+	assert.Nil(t, a.Aggregate("1", []*asynq.Task{good, bad, good}))
+
+	all := a.Aggregate("1", []*asynq.Task{good, good, good})
+	count, err := Count(all.Payload())
+	require.NoError(t, err)
+	assert.Equal(t, 1200, count, "a full batch that cannot be enqueued stays with the rest")
 }

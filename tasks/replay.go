@@ -26,7 +26,7 @@ type replayBuffer struct {
 	writer  *store.Writer
 	logger  *slog.Logger
 
-	reportFull func(bool) // told whether there is room for more entries
+	reportFull func(bool) // told true when there is no room for more entries, and false when there is
 
 	safe atomic.Bool // Redis cannot forget what it acknowledges
 

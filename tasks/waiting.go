@@ -28,11 +28,13 @@ import (
 //   - A write that Redis executed and did not acknowledge in time is not added. A
 //     task that is done twice, since its worker lost its lease or a crash left it
 //     both in a group and in a batch, is subtracted twice.
+//   - What Redis forgot and the replay buffer enqueues again is added twice, if the
+//     first count was not forgotten as well.
 //   - What an operator deletes, or what a version that did not count enqueues, is
 //     not counted.
 //
-// heal ends such an error once the queue is empty, and at once when the number has
-// become negative. Between processes the bound lags by a second: each may admit what
+// heal ends such an error once the queue is empty, and within seconds when the number
+// has become negative. A queue that is never empty keeps it until then. Between processes the bound lags by a second: each may admit what
 // the others admit in a second in excess.
 type waitingCounter struct {
 	client  redis.UniversalClient

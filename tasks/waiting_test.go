@@ -22,7 +22,7 @@ import (
 func newCountingEnqueuer(t *testing.T, connections *Connections, maxWaiting int) (*Enqueuer, *lane.Lane) {
 	t.Helper()
 	lanes := lane.All(lane.Options{})
-	monitor := NewMonitor(connections, lanes)
+	monitor := NewMonitor(connections, lanes, slog.New(slog.DiscardHandler))
 	pool := storetest.Open(t, "postgres://nobody@127.0.0.1:1/none")
 	batching := testBatching
 	batching.MinPoints = 2
@@ -153,7 +153,7 @@ func TestWaitingCounter_BeginsWithWhatAVersionThatDidNotCountHasQueued(t *testin
 	_, connections := startRedis(t)
 	lanes := lane.All(lane.Options{})
 	enqueueBatches(t, connections, lanes[0], 20)
-	first, second := NewMonitor(connections, lanes).waiting, NewMonitor(connections, lanes).waiting
+	first, second := NewMonitor(connections, lanes, slog.New(slog.DiscardHandler)).waiting, NewMonitor(connections, lanes, slog.New(slog.DiscardHandler)).waiting
 	require.NoError(t, first.flush(t.Context()))
 	require.NoError(t, second.flush(t.Context()))
 	assert.Equal(t, 20, first.total())

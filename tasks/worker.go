@@ -211,7 +211,7 @@ func (w *Worker) maintain(ctx context.Context) {
 		if groups > 0 {
 			w.logger.Info("recovered groups that a crash had orphaned", "lane", l.Name, "groups", groups)
 		}
-		corrected, clockErr := correctScores(ctx, w.redis, l, time.Now())
+		corrected, clockErr := correctScores(ctx, w.redis, l, time.Now)
 		if corrected > 0 {
 			w.logger.Warn("tasks had times in the future: the clocks of the processes differ",
 				"lane", l.Name, "tasks", corrected)

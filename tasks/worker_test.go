@@ -19,7 +19,7 @@ func TestWorker_RunsOnce(t *testing.T) {
 	t.Parallel()
 	_, connections := startRedis(t)
 	lanes := lane.All(lane.Options{})
-	worker := NewWorker(connections, lanes, NewMonitor(connections, lanes), store.NewWriter(nil, lanes, 1000, nil),
+	worker := NewWorker(connections, lanes, NewMonitor(connections, lanes, slog.New(slog.DiscardHandler)), store.NewWriter(nil, lanes, 1000, nil),
 		WorkerOptions{
 			Concurrency: 1, Weights: map[string]int{"live": 1}, Batching: testBatching, ShutdownTimeout: time.Second,
 		}, slog.New(slog.DiscardHandler))

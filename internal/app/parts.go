@@ -25,7 +25,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	recorder := metrics.New(p.lanes, p.version)
 	r.parts.Go(func() { recorder.Publish(r.background, p.connections.Inspect, processID()) })
 	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder))
-	monitor := tasks.NewMonitor(p.connections, p.lanes)
+	monitor := tasks.NewMonitor(p.connections, p.lanes, p.logger)
 	if p.roles.Worker {
 		p.startWorker(r, monitor, writer, migrated)
 	}

@@ -108,9 +108,8 @@ func (p *payload) GetIssuer() (string, error)                   { return "", nil
 func (p *payload) GetSubject() (string, error)                  { return p.Subject, nil }
 func (p *payload) GetAudience() (jwt.ClaimStrings, error)       { return nil, nil }
 
-// Validate returns an error for claims that no point can be stored with. The
-// parser of jwt calls it for a token whose signature is good.
-func (p *payload) Validate() error {
+// check returns an error for claims that no point can be stored with.
+func (p *payload) check() error {
 	for name, text := range map[string]string{"sub": p.Subject, "race_id": p.Race} {
 		if !utf8.ValidString(text) || strings.ContainsRune(text, 0) || utf8.RuneCountInString(text) > maxNameLength {
 			return fmt.Errorf("%s must be text of at most %d characters", name, maxNameLength)
@@ -149,7 +148,7 @@ func Sign(key string, claims Claims, now time.Time) (string, error) {
 	if !claims.NotBefore.IsZero() {
 		p.NotBefore = jwt.NewNumericDate(claims.NotBefore)
 	}
-	if err := p.Validate(); err != nil {
+	if err := p.check(); err != nil {
 		return "", err
 	}
 	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, p).SignedString([]byte(key))

@@ -86,7 +86,7 @@ func (v *Verifier) verify(token string) (*Claims, error) {
 		}
 		return nil, ErrMalformed
 	}
-	if p.Validate() != nil {
+	if p.check() != nil {
 		return nil, ErrWrongClaims
 	}
 	if p.Expires == nil {

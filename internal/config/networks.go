@@ -28,14 +28,3 @@ func (n *Networks) UnmarshalText(text []byte) error {
 	*n = read
 	return nil
 }
-
-// Contains reports whether an address is in one of the networks.
-func (n Networks) Contains(address netip.Addr) bool {
-	address = address.Unmap()
-	for _, network := range n {
-		if network.Contains(address) {
-			return true
-		}
-	}
-	return false
-}

@@ -22,15 +22,16 @@ const defaultAddress = "localhost:8080"
 // tokenLifetime is how long the token in the banner is good.
 const tokenLifetime = 30 * 24 * time.Hour
 
-// accessEnvironment returns what the environment of a process that listens on an
-// address lacks. Where only this machine reaches it, everything is open; elsewhere
-// it has a key and a password of its own, which stay the same in dir.
-func accessEnvironment(dir, address string, get func(string) string) (added []string, err error) {
+// accessEnvironment returns what an environment lacks. Where only this machine
+// reaches the program, everything is open; elsewhere it has a key and a password of
+// its own, which stay the same in dir.
+func accessEnvironment(dir string, get func(string) string) (added []string, err error) {
+	address, operators := get("HTTP_ADDR"), get("OPERATOR_ADDR")
 	if address == "" {
 		address = defaultAddress
 		added = append(added, "HTTP_ADDR="+address)
 	}
-	if get("AUTH") == "" && isLoopback(address) {
+	if get("AUTH") == "" && isLoopback(address) && (operators == "" || isLoopback(operators)) {
 		return append(added, "AUTH=off"), nil
 	}
 	if get("AUTH") == "off" {
@@ -62,10 +63,10 @@ func isLoopback(address string) bool {
 // keptSecret returns the secret in a file, which is made if it is missing.
 func keptSecret(path string) (string, error) {
 	text, err := os.ReadFile(path)
-	if err == nil {
-		return strings.TrimSpace(string(text)), nil
+	if secret := strings.TrimSpace(string(text)); err == nil && secret != "" {
+		return secret, nil // an empty one was cut off when it was made
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read a secret: %w", err)
 	}
 	secret := rand.Text() + rand.Text()

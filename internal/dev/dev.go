@@ -45,6 +45,9 @@ func Run(ctx context.Context, options Options, version string, out io.Writer) (e
 	if err != nil {
 		return err
 	}
+	if err := settings.CheckAuth(true); err != nil {
+		return err
+	}
 	logger := app.NewLogger(settings.LogLevel, settings.LogFormat)
 	program, err := app.New(settings, app.Roles{API: true, Worker: true}, version, logger)
 	if err != nil {

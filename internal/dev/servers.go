@@ -29,7 +29,7 @@ func (s *servers) start(ctx context.Context, dir string, logger *slog.Logger) (e
 	if os.Getenv("LOG_FORMAT") == "" {
 		s.environment = append(s.environment, "LOG_FORMAT=text")
 	}
-	access, err := accessEnvironment(dir, os.Getenv("HTTP_ADDR"), os.Getenv)
+	access, err := accessEnvironment(dir, os.Getenv)
 	if err != nil {
 		return err
 	}

@@ -223,7 +223,7 @@ func (p *Postgres) DropDatabase(ctx context.Context, name string) error {
 	return nil
 }
 
-// administer does something on a connection to no database in particular, within
+// withAdminConn does something on a connection to no database in particular, within
 // startTimeout.
 func (p *Postgres) withAdminConn(ctx context.Context, do func(context.Context, *pgx.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)

@@ -2,6 +2,7 @@ package devservers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,7 +67,11 @@ func setSynchronousStandbys(ctx context.Context, url, names string) error {
 // concern.
 func (p *Postgres) Promote(ctx context.Context) error {
 	err := p.withAdminConn(ctx, func(ctx context.Context, connection *pgx.Conn) error {
-		_, err := connection.Exec(ctx, "SELECT pg_promote(true, 30)")
+		var promoted bool
+		err := connection.QueryRow(ctx, "SELECT pg_promote(true, 30)").Scan(&promoted)
+		if err == nil && !promoted {
+			err = errors.New("it is still a standby after 30 s")
+		}
 		return err
 	})
 	if err == nil {

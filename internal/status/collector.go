@@ -88,8 +88,21 @@ func (c *Collector) fresh() *Snapshot {
 }
 
 // Ready reports whether a point of the live lane that is posted now would be
-// accepted, by Redis or by the database. It returns within checkTimeout.
+// accepted, by Redis or by the database. It returns within checkTimeout. Callers that
+// come at the same time share one check, so that probes by everybody take one
+// connection.
 func (c *Collector) Ready(ctx context.Context) bool {
+	shared := context.WithoutCancel(ctx)
+	result := c.flight.DoChan("ready", func() (any, error) { return c.checkReady(shared), nil })
+	select {
+	case r := <-result:
+		return r.Val.(bool)
+	case <-ctx.Done():
+		return false // nobody waits for the response
+	}
+}
+
+func (c *Collector) checkReady(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	redis := make(chan bool, 1)
