@@ -84,8 +84,9 @@ func (f failures) delay() time.Duration {
 	return min(firstDelay<<min(max(f.count-1, 0), doublings), maxOperatorDelay)
 }
 
-// forget makes room for another address: it drops those that were silent for long,
-// or any one of them.
+// forget makes room for other addresses: it drops those that were silent for long,
+// and any others until a tenth of the room is free, so that it need not look through
+// all of them for each new one.
 func (o *Operator) forget(now time.Time) {
 	for from, f := range o.failures {
 		if now.Sub(f.last) > forgetAfter {
@@ -93,7 +94,7 @@ func (o *Operator) forget(now time.Time) {
 		}
 	}
 	for from := range o.failures {
-		if len(o.failures) < maxAddresses {
+		if len(o.failures) < maxAddresses*9/10 {
 			return
 		}
 		delete(o.failures, from)
