@@ -15,6 +15,7 @@ import (
 
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
+	"tracklane/internal/network"
 )
 
 // Access says who may do what. The zero Access opens every endpoint to everybody.
@@ -167,7 +168,7 @@ func (s *Server) requireOwnHost(c *gin.Context) {
 	if method := c.Request.Method; method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions {
 		return
 	}
-	if peer, err := netip.ParseAddr(c.RemoteIP()); err == nil && s.config.Access.trusts(peer) {
+	if peer, err := netip.ParseAddr(c.RemoteIP()); err == nil && network.Contains(s.config.Access.TrustedProxies, peer) {
 		return
 	}
 	if !s.config.Access.isOwnHost(c.Request.Host) {
@@ -176,10 +177,6 @@ func (s *Server) requireOwnHost(c *gin.Context) {
 			Detail: "Open the page by the server's address, or by a name that it is configured with.",
 		}).write(c, nil)
 	}
-}
-
-func (a Access) trusts(peer netip.Addr) bool {
-	return slices.ContainsFunc(a.TrustedProxies, func(network netip.Prefix) bool { return network.Contains(peer.Unmap()) })
 }
 
 // isOwnHost reports whether a Host header names this server.

@@ -17,6 +17,7 @@ import (
 
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
+	"tracklane/internal/network"
 )
 
 const testKey = "the key of these tests, 32 letters or more"
@@ -194,8 +195,8 @@ func TestAccess_ChangesQueuesForNamesOfThisServerAlone(t *testing.T) {
 			assert.Equal(t, own, access.isOwnHost(host))
 		})
 	}
-	assert.True(t, access.trusts(netip.MustParseAddr("::ffff:10.1.2.3")))
-	assert.False(t, access.trusts(netip.MustParseAddr("192.0.2.1")))
+	assert.True(t, network.Contains(access.TrustedProxies, netip.MustParseAddr("::ffff:10.1.2.3")))
+	assert.False(t, network.Contains(access.TrustedProxies, netip.MustParseAddr("192.0.2.1")))
 }
 
 func TestAccess_RefusesChangesForAnotherHostName(t *testing.T) {

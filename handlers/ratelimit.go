@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
+	"tracklane/internal/network"
 )
 
 // rateLimiter bounds how many requests a second each sender makes. Any number of
@@ -112,11 +112,7 @@ func (s *Server) limitDevice(c *gin.Context, l *lane.Lane, decoded lane.Decoded,
 	return s.limit(c, "device "+decoded.Points.Tracks[0].Fields[0].Value, now)
 }
 
-// addressSender is a client as its network; an IPv6 client has a /64 of its own.
+// addressSender is a client as its network.
 func addressSender(c *gin.Context) string {
-	address := clientAddress(c).Unmap()
-	if address.Is6() {
-		return "address " + netip.PrefixFrom(address, 64).Masked().String()
-	}
-	return "address " + address.String()
+	return "address " + network.OfClient(clientAddress(c)).String()
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"tracklane/internal/network"
 )
 
 // Operator is the account of the operators. Any number of goroutines may use it at
@@ -55,7 +57,7 @@ func hashOf(user, password string) [sha256.Size]byte {
 func (o *Operator) Check(address netip.Addr, user, password string, now time.Time) (ok bool, wait time.Duration) {
 	given := hashOf(user, password)
 	matches := subtle.ConstantTimeCompare(given[:], o.credentials[:]) == 1
-	from := prefixOf(address)
+	from := network.OfClient(address)
 
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -99,18 +101,4 @@ func (o *Operator) forget(now time.Time) {
 		}
 		delete(o.failures, from)
 	}
-}
-
-// prefixOf is the network that one client has for itself.
-func prefixOf(address netip.Addr) netip.Prefix {
-	address = address.Unmap().WithZone("")
-	bits := address.BitLen()
-	if address.Is6() {
-		bits = 64
-	}
-	prefix, err := address.Prefix(bits)
-	if err != nil { // an address that is none stands for all such
-		return netip.Prefix{}
-	}
-	return prefix
 }

@@ -8,8 +8,9 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync"
+
+	"tracklane/internal/network"
 )
 
 // Options bound the connections of a Listener. All numbers are above 0.
@@ -78,8 +79,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 // admit gives c, which comes from an address, a place if it can, and takes that of
 // the evicted connection if it has to.
 func (l *Listener) admit(c *conn, address netip.Addr) (evicted *conn, admitted bool) {
-	c.address = prefixOf(address)
-	unlimited := slices.ContainsFunc(l.options.Unlimited, func(p netip.Prefix) bool { return p.Contains(address) })
+	c.address = network.OfClient(address)
+	unlimited := network.Contains(l.options.Unlimited, address)
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -177,13 +178,4 @@ func (c *conn) Close() error {
 	c.listener.leave(c)
 	c.listener.mu.Unlock()
 	return c.TCPConn.Close()
-}
-
-// prefixOf is the network that one client has for itself.
-func prefixOf(address netip.Addr) netip.Prefix {
-	bits := address.BitLen()
-	if address.Is6() {
-		bits = 64
-	}
-	return netip.PrefixFrom(address.WithZone(""), bits).Masked()
 }

@@ -161,20 +161,6 @@ func TestListener_KeepsNoPlacesForStrangers(t *testing.T) {
 	assert.False(t, admitted)
 }
 
-func TestPrefixOf(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ name, address, want string }{
-		{"an IPv4 address is itself", "192.0.2.7", "192.0.2.7/32"},
-		{"an IPv6 address stands for its /64", "2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"},
-		{"a zone does not matter", "fe80::1%eth0", "fe80::/64"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			assert.Equal(t, test.want, prefixOf(netip.MustParseAddr(test.address)).String())
-		})
-	}
-}
-
 func TestListener_ServesOthersDuringAFlood(t *testing.T) {
 	t.Parallel()
 	l, address := serve(t, Options{Max: 200, MaxPerAddress: 50, Reserved: 10})
