@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"tracklane/internal/auth"
+	"tracklane/internal/cache"
 	"tracklane/internal/lane"
 	"tracklane/internal/network"
 )
@@ -22,19 +23,17 @@ type rateLimiter struct {
 	limit rate.Limit
 	burst int
 
-	// The senders are remembered in two generations: when the young one holds
-	// maxSenders, it becomes the old one, which is forgotten.
-	mu         sync.Mutex
-	young, old map[string]*rate.Limiter
+	mu      sync.Mutex
+	senders *cache.Map[string, *rate.Limiter]
 }
 
-// maxSenders is how many senders one generation holds, in some 2 MB.
+// maxSenders is how many senders are remembered at the least, in some 2 MB.
 const maxSenders = 10_000
 
 // newRateLimiter returns a limiter of so many requests a second, of which burst may
 // come at once; with a limit of 0, nobody is limited.
 func newRateLimiter(limit, burst int) *rateLimiter {
-	return &rateLimiter{limit: rate.Limit(limit), burst: burst, young: make(map[string]*rate.Limiter)}
+	return &rateLimiter{limit: rate.Limit(limit), burst: burst, senders: cache.New[string, *rate.Limiter](maxSenders)}
 }
 
 // admit returns how long a sender has to wait; 0 when its request is admitted.
@@ -52,17 +51,11 @@ func (l *rateLimiter) admit(sender string, now time.Time) (wait time.Duration) {
 func (l *rateLimiter) of(sender string) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if limiter := l.young[sender]; limiter != nil {
-		return limiter
-	}
-	limiter := l.old[sender]
-	if limiter == nil {
+	limiter, known := l.senders.Get(sender)
+	if !known {
 		limiter = rate.NewLimiter(l.limit, l.burst)
 	}
-	if len(l.young) >= maxSenders {
-		l.young, l.old = make(map[string]*rate.Limiter), l.young
-	}
-	l.young[sender] = limiter
+	l.senders.Put(sender, limiter) // whoever sends is not forgotten
 	return limiter
 }
 

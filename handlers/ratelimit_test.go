@@ -48,7 +48,7 @@ func TestRateLimiter_RemembersSoManySenders(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	assert.LessOrEqual(t, len(l.young)+len(l.old), 2*maxSenders)
+	assert.LessOrEqual(t, l.senders.Len(), 2*maxSenders)
 	assert.Zero(t, l.admit("anna", now))
 	for n := range maxSenders {
 		l.admit(fmt.Sprint("more ", n), now)

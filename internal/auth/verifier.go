@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"tracklane/internal/cache"
 )
 
 // The errors of Verify. Their texts are for the client; none holds any part of
@@ -25,14 +27,12 @@ type Verifier struct {
 	parser *jwt.Parser
 	keys   jwt.VerificationKeySet
 
-	// Tokens that were verified, in two generations: when the young one holds
-	// maxRemembered, it becomes the old one, which is forgotten.
-	mu         sync.RWMutex
-	young, old map[string]*Claims
+	mu       sync.RWMutex
+	verified *cache.Map[string, *Claims] // by the token
 }
 
-// maxRemembered is how many tokens one generation holds: those of the pilots of a
-// large competition with room to spare, in some 10 MB.
+// maxRemembered is how many tokens are remembered at the least: those of the pilots
+// of a large competition with room to spare, in some 10 MB.
 const maxRemembered = 10_000
 
 // NewVerifier returns a verifier of tokens that were signed with key or, if it is
@@ -45,8 +45,8 @@ func NewVerifier(key, previous string) *Verifier {
 			// The times are compared with the time that Verify is given.
 			jwt.WithoutClaimsValidation(),
 		),
-		keys:  jwt.VerificationKeySet{Keys: []jwt.VerificationKey{[]byte(key)}},
-		young: make(map[string]*Claims),
+		keys:     jwt.VerificationKeySet{Keys: []jwt.VerificationKey{[]byte(key)}},
+		verified: cache.New[string, *Claims](maxRemembered),
 	}
 	if previous != "" {
 		v.keys.Keys = append(v.keys.Keys, []byte(previous))
@@ -105,17 +105,12 @@ func (v *Verifier) verify(token string) (*Claims, error) {
 func (v *Verifier) remembered(token string) *Claims {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	if claims := v.young[token]; claims != nil {
-		return claims
-	}
-	return v.old[token]
+	claims, _ := v.verified.Get(token)
+	return claims
 }
 
 func (v *Verifier) remember(token string, claims *Claims) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if len(v.young) >= maxRemembered {
-		v.young, v.old = make(map[string]*Claims), v.young
-	}
-	v.young[token] = claims
+	v.verified.Put(token, claims)
 }
