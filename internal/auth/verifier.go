@@ -26,6 +26,7 @@ var (
 type Verifier struct {
 	parser *jwt.Parser
 	keys   jwt.VerificationKeySet
+	scopes []string
 
 	mu       sync.RWMutex
 	verified *cache.Map[string, *Claims] // by the token
@@ -46,6 +47,7 @@ func NewVerifier(key, previous string) *Verifier {
 			jwt.WithoutClaimsValidation(),
 		),
 		keys:     jwt.VerificationKeySet{Keys: []jwt.VerificationKey{[]byte(key)}},
+		scopes:   Scopes(),
 		verified: cache.New[string, *Claims](maxRemembered),
 	}
 	if previous != "" {
@@ -86,7 +88,7 @@ func (v *Verifier) verify(token string) (*Claims, error) {
 		}
 		return nil, ErrMalformed
 	}
-	if p.check() != nil {
+	if p.check(v.scopes) != nil {
 		return nil, ErrWrongClaims
 	}
 	if p.Expires == nil {
