@@ -13,6 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"tracklane/asynqmon"
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
 	"tracklane/internal/network"
@@ -165,7 +166,7 @@ func (s *Server) checkOperator(c *gin.Context) *problem {
 // his page is of the same site as the server then. A trusted proxy knows its names
 // itself.
 func (s *Server) requireOwnHost(c *gin.Context) {
-	if method := c.Request.Method; method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions {
+	if asynqmon.Reads(c.Request) {
 		return
 	}
 	if peer, err := netip.ParseAddr(c.RemoteIP()); err == nil && network.Contains(s.config.Access.TrustedProxies, peer) {

@@ -42,14 +42,13 @@ type (
 // getHealth responds with 200 while points can be accepted, else with 503. Who is
 // no operator sees the status alone.
 func (s *Server) getHealth(c *gin.Context) {
-	isOperator := true
-	if problem := s.checkOperator(c); problem != nil {
-		if _, _, given := c.Request.BasicAuth(); given {
+	_, _, given := c.Request.BasicAuth()
+	isOperator := given || s.config.Access.Operator == nil
+	if isOperator {
+		if problem := s.checkOperator(c); problem != nil {
 			problem.write(c, nil)
 			return
 		}
-		c.Writer.Header().Del("WWW-Authenticate") // nobody has to log in
-		isOperator = false
 	}
 	snapshot, err := s.config.Status.Snapshot(c.Request.Context())
 	if err != nil {
