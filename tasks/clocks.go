@@ -16,13 +16,13 @@ const (
 	// one call of correctScores.
 	correctCount = 1000
 	maxCorrected = 20_000
-
-	// clockTolerance is how far in the future a time may be: clocks that are
-	// synchronized differ by less, and asynq's times are whole seconds.
-	clockTolerance = 2 * time.Second
 )
 
-// correctScores brings times that are more than clockTolerance in the future of a
+// ClockTolerance is how far the clocks of the processes and of Redis may differ:
+// those that are synchronized differ by less, and asynq's times are whole seconds.
+const ClockTolerance = 2 * time.Second
+
+// correctScores brings times that are more than ClockTolerance in the future of a
 // lane's queue back to now, and returns how many: the times since which small tasks wait in their groups, and
 // those of tries that are further away than maxRetryDelay. A process whose clock
 // is ahead wrote them, or this one's is behind. asynq compares them with the clock
@@ -35,7 +35,7 @@ func correctScores(ctx context.Context, client redis.UniversalClient, l *lane.La
 	for more := true; more && corrected < maxCorrected && clock.Sleep(ctx, scanPause); {
 		at := now()
 		n, err := correctLateScores.Run(ctx, client, []string{retryKey(l)}, groupKeyPrefix(l), groupCount,
-			at.Unix(), at.Add(maxRetryDelay).Unix(), correctCount, int(clockTolerance.Seconds())).Int()
+			at.Unix(), at.Add(maxRetryDelay).Unix(), correctCount, int(ClockTolerance.Seconds())).Int()
 		if err != nil {
 			return corrected, fmt.Errorf("correct the times in the queue %s: %w", l.Name, err)
 		}

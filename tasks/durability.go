@@ -65,31 +65,16 @@ func durabilityOf(fields redisinfo.Fields, fsync string, minReplicas int) durabi
 	}
 	d.written = !d.failed && (!appendOnly || fields["aof_pending_bio_fsync"] == "0")
 	d.offset, _ = fields.Int("master_repl_offset") // 0 where nothing is replicated
-	online := 0
-	for name, value := range fields {
-		if offset, ok := replicaOffset(name, value); ok {
-			online++
-			d.replicated = min(d.replicated, offset)
-		}
+	offsets := fields.ReplicaOffsets()
+	online := len(offsets)
+	for _, offset := range offsets {
+		d.replicated = min(d.replicated, offset)
 	}
 	if online < minReplicas {
 		d.replicated = -1
 	}
 	d.safe = appendOnly && fsync == "always" && online == 0 && minReplicas == 0
 	return d
-}
-
-// replicaOffset reads a field such as
-// slave0:ip=127.0.0.1,port=6380,state=online,offset=14,lag=1.
-func replicaOffset(name, value string) (int64, bool) {
-	number, ok := strings.CutPrefix(name, "slave")
-	if _, err := strconv.Atoi(number); !ok || err != nil || !strings.Contains(value, "state=online") {
-		return 0, false
-	}
-	_, rest, _ := strings.Cut(value, "offset=")
-	text, _, _ := strings.Cut(rest, ",")
-	offset, err := strconv.ParseInt(text, 10, 64)
-	return offset, err == nil
 }
 
 // connClient is one connection as asynq's client takes it, which uses these

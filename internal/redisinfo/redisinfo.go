@@ -22,6 +22,24 @@ func Parse(text string) Fields {
 	return fields
 }
 
+// ReplicaOffsets returns how much of the replication stream each replica that is
+// online has acknowledged, in bytes and in no order. It reads fields such as
+// slave0:ip=127.0.0.1,port=6380,state=online,offset=14,lag=1.
+func (f Fields) ReplicaOffsets() (offsets []int64) {
+	for name, value := range f {
+		number, ok := strings.CutPrefix(name, "slave")
+		if _, err := strconv.Atoi(number); !ok || err != nil || !strings.Contains(value, "state=online") {
+			continue
+		}
+		_, rest, _ := strings.Cut(value, "offset=")
+		text, _, _ := strings.Cut(rest, ",")
+		if offset, err := strconv.ParseInt(text, 10, 64); err == nil {
+			offsets = append(offsets, offset)
+		}
+	}
+	return offsets
+}
+
 // Int returns a field that is a whole number. It returns an error when the
 // field is missing or no such number.
 func (f Fields) Int(name string) (int64, error) {

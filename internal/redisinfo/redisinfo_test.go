@@ -1,6 +1,7 @@
 package redisinfo
 
 import (
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -28,4 +29,19 @@ func TestFields_Int(t *testing.T) {
 	require.ErrorContains(t, err, "used_memory_human")
 	_, err = fields.Int("maxmemory")
 	require.ErrorContains(t, err, "maxmemory")
+}
+
+func TestFields_ReplicaOffsets(t *testing.T) {
+	t.Parallel()
+	fields := Fields{
+		"connected_slaves":  "3",
+		"slave0":            "ip=127.0.0.1,port=6380,state=online,offset=14,lag=1",
+		"slave1":            "ip=127.0.0.1,port=6381,state=wait_bgsave,offset=0,lag=0",
+		"slave12":           "ip=::1,port=6382,state=online,offset=9223372036854775807,lag=0",
+		"slave13":           "ip=::1,port=6383,state=online,offset=,lag=0",
+		"slave_repl_offset": "99",
+		"slaveof":           "state=online,offset=5",
+	}
+	assert.ElementsMatch(t, []int64{14, math.MaxInt64}, fields.ReplicaOffsets())
+	assert.Empty(t, Parse(info).ReplicaOffsets())
 }

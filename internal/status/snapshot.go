@@ -95,10 +95,6 @@ func (s Snapshot) State() State {
 // reason.
 const maxBacklogAge = time.Minute
 
-// maxClockOffset is how far this process's clock and Redis's may differ before it
-// is a reason.
-const maxClockOffset = 2 * time.Second
-
 // Reasons says in whole sentences what is wrong; it is empty when nothing is.
 func (s Snapshot) Reasons() []string {
 	reasons := []string{}
@@ -155,7 +151,7 @@ func (s Snapshot) addRedisReasons(add func(format string, values ...any)) {
 	if s.Redis.Replicas > 0 && s.Redis.MinReplicas == "0" {
 		add("A replica that takes over would lack acknowledged points: set Redis's min-replicas-to-write to 1 and min-replicas-max-lag to 10.")
 	}
-	if offset := s.Redis.ClockOffset; offset.Abs() > maxClockOffset {
+	if offset := s.Redis.ClockOffset; offset.Abs() > tasks.ClockTolerance {
 		add("The clock of this process differs by %s from that of Redis: synchronize the clocks of all machines.",
 			offset.Abs().Round(time.Second))
 	}

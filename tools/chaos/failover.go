@@ -8,8 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"tracklane/internal/clock"
@@ -101,13 +99,10 @@ func (tb *testbed) replicaLag(ctx context.Context) (bytes int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var acknowledged int64
-	for field := range strings.SplitSeq(info["slave0"], ",") {
-		if value, found := strings.CutPrefix(field, "offset="); found {
-			acknowledged, err = strconv.ParseInt(value, 10, 64)
-		}
+	if acknowledged := info.ReplicaOffsets(); len(acknowledged) > 0 {
+		offset -= acknowledged[0]
 	}
-	return offset - acknowledged, err
+	return offset, nil
 }
 
 // awaitMaster waits until a server is the master.
