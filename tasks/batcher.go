@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"context"
 	"runtime"
 	"sync"
 	"time"
@@ -13,24 +12,24 @@ import (
 // request that arrives alone is written at once, and the more arrive, the more
 // share a round trip.
 type batcher[R any] struct {
-	limits  Batching
-	timeout time.Duration
-	write   writeFunc[R]
+	limits Batching
+	write  writeFunc[R]
 
 	mu       sync.Mutex
 	pending  *pendingBatch[R] // gathers for the next write; nil when nobody waits
 	flushing bool             // flushLoop runs
 }
 
-// writeFunc writes requests that hold so many points together.
-type writeFunc[R any] func(ctx context.Context, requests []R, points int) error
+// writeFunc writes requests that hold so many points together; the first of their
+// batch has waited since a time. It has to come to an end.
+type writeFunc[R any] func(since time.Time, requests []R, points int) error
 
 // pendingBatch is the requests that go with one write.
 type pendingBatch[R any] struct {
 	requests []R
 	sizes    []int // of the requests, in points
 	points   int
-	deadline time.Time // of the request that waits longest
+	since    time.Time // when the first request came
 
 	done chan struct{} // closed when err is known
 	err  error
@@ -38,18 +37,19 @@ type pendingBatch[R any] struct {
 
 // newBatcher returns a batcher that hands requests to write, one batch at a
 // time. Each holds at most limits.MaxPoints points.
-func newBatcher[R any](limits Batching, timeout time.Duration, write writeFunc[R]) *batcher[R] {
-	return &batcher[R]{limits: limits, timeout: timeout, write: write}
+func newBatcher[R any](limits Batching, write writeFunc[R]) *batcher[R] {
+	return &batcher[R]{limits: limits, write: write}
 }
 
-// submit returns what write returned for the batch that the request went with,
-// after at most the batcher's timeout if write heeds its context. A request must
+// submit returns what write returned for the batch that the request went with. It
+// waits for the write before that, and for its own. No request's context applies:
+// each of them waits for the write, even one whose client has gone. A request must
 // hold fewer points than limits.MinPoints.
 func (b *batcher[R]) submit(request R, points int) error {
 	b.mu.Lock()
 	p := b.pending
 	if p == nil {
-		p = &pendingBatch[R]{deadline: time.Now().Add(b.timeout), done: make(chan struct{})}
+		p = &pendingBatch[R]{since: time.Now(), done: make(chan struct{})}
 		b.pending = p
 	}
 	p.requests = append(p.requests, request)
@@ -89,18 +89,15 @@ func (b *batcher[R]) flushLoop() {
 }
 
 // flush writes a batch, in parts if it holds more points than the limits allow.
-// The first error ends it. No request's context applies: each of them waits for
-// the write, even one whose client has gone.
+// The first error ends it.
 func (b *batcher[R]) flush(p *pendingBatch[R]) error {
-	ctx, cancel := context.WithDeadline(context.Background(), p.deadline)
-	defer cancel()
 	// As few parts as make batch tasks of about the same size: at most the last
 	// one is too small for a batch task.
 	from, gathered, left := 0, 0, p.points
 	enough := splitEvenly(left, b.limits.MaxPoints)[0]
 	for i, points := range p.sizes {
 		if gathered >= b.limits.MinPoints && (gathered >= enough || gathered+points > b.limits.MaxPoints) {
-			if err := b.write(ctx, p.requests[from:i], gathered); err != nil {
+			if err := b.write(p.since, p.requests[from:i], gathered); err != nil {
 				return err
 			}
 			left -= gathered
@@ -108,7 +105,7 @@ func (b *batcher[R]) flush(p *pendingBatch[R]) error {
 		}
 		gathered += points
 	}
-	return b.write(ctx, p.requests[from:], gathered)
+	return b.write(p.since, p.requests[from:], gathered)
 }
 
 // splitEvenly divides points into as few parts of at most limit as possible,

@@ -14,7 +14,7 @@ func TestBatcher_GivesEachRequestTheErrorOfItsOwnWrite(t *testing.T) {
 	t.Parallel()
 	failure := errors.New("Redis is down")
 	writing, release := make(chan int), make(chan error)
-	b := newBatcher(testBatching, time.Minute, func(_ context.Context, _ [][]byte, points int) error {
+	b := newBatcher(testBatching, func(_ time.Time, _ [][]byte, points int) error {
 		writing <- points
 		return <-release
 	})
@@ -42,11 +42,14 @@ func TestBatcher_GivesEachRequestTheErrorOfItsOwnWrite(t *testing.T) {
 func TestBatcher_WritesWithinTheTimeOfTheRequestThatWaitsLongest(t *testing.T) {
 	t.Parallel()
 	const timeout = 50 * time.Millisecond
-	b := newBatcher(testBatching, timeout, func(ctx context.Context, _ [][]byte, _ int) error {
+	b := newBatcher(testBatching, func(since time.Time, _ [][]byte, _ int) error {
+		ctx, cancel := context.WithDeadline(t.Context(), since.Add(timeout))
+		defer cancel()
 		<-ctx.Done()
 		return ctx.Err()
 	})
 	start := time.Now()
 	require.ErrorIs(t, b.submit([]byte("x"), 1), context.DeadlineExceeded)
+	assert.Less(t, time.Since(start), 10*time.Second, "its time began when it came")
 	assert.GreaterOrEqual(t, time.Since(start), timeout)
 }

@@ -32,7 +32,7 @@ type bypassRequest struct {
 func NewBypass(lanes []*lane.Lane, writer *store.Writer, batching Batching) *Bypass {
 	b := &Bypass{writer: writer, minPoints: batching.MinPoints, batchers: make(map[string]*batcher[*bypassRequest])}
 	for _, l := range lanes {
-		b.batchers[l.Name] = newBatcher(batching, bypassTimeout, b.writeTogether)
+		b.batchers[l.Name] = newBatcher(batching, b.writeTogether)
 	}
 	return b
 }
@@ -55,13 +55,13 @@ func (b *Bypass) Write(ctx context.Context, points *lane.Points) (store.Result, 
 
 // writeTogether writes requests as one list. It gives each request its own error
 // and returns none, so that the rest of their batch is written all the same.
-func (b *Bypass) writeTogether(ctx context.Context, requests []*bypassRequest, _ int) error {
+func (b *Bypass) writeTogether(_ time.Time, requests []*bypassRequest, _ int) error {
 	lists := make([]*lane.Points, len(requests))
 	for i, r := range requests {
 		lists[i] = r.points
 	}
 	// The batch has waited for the write before, which takes no time from its own.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bypassTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), bypassTimeout)
 	defer cancel()
 	results, err := b.writer.WriteMerged(ctx, lists)
 	for i, r := range requests {

@@ -59,8 +59,11 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor,
 	breaker := newBreaker(connections.Enqueue, options.Timeout, admission.redisFailed.Store, logger)
 	batchers := make(map[string]*batcher[[]byte])
 	for _, l := range lanes {
-		batchers[l.Name] = newBatcher(options.Batching, options.Timeout,
-			func(ctx context.Context, payloads [][]byte, points int) error {
+		batchers[l.Name] = newBatcher(options.Batching,
+			func(since time.Time, payloads [][]byte, points int) error {
+				// No request waits for longer than the timeout.
+				ctx, cancel := context.WithDeadline(context.Background(), since.Add(options.Timeout))
+				defer cancel()
 				payload := slices.Concat(payloads...)
 				return breaker.do(ctx, func(ctx context.Context) error { return publisher.publish(ctx, l, payload, points) })
 			})

@@ -78,12 +78,12 @@ func TestBatcher_FlushDividesALargeBatch(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		largest := rapid.SampledFrom([]int{1, 10, 100, 499}).Draw(t, "largest")
 		sizes := rapid.SliceOfN(rapid.IntRange(1, largest), 1, 200).Draw(t, "sizes")
-		c := &pendingBatch[int]{requests: sizes, sizes: sizes, deadline: time.Now().Add(time.Minute)}
+		c := &pendingBatch[int]{requests: sizes, sizes: sizes, since: time.Now()}
 		for _, size := range sizes {
 			c.points += size
 		}
 		parts, small, again := 0, 0, []int(nil)
-		b := newBatcher(limits, time.Minute, func(_ context.Context, part []int, points int) error {
+		b := newBatcher(limits, func(_ time.Time, part []int, points int) error {
 			parts++
 			total := 0
 			for _, size := range part {
