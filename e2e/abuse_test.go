@@ -4,12 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
-	"hash"
 	"net"
 	"net/http"
 	"net/url"
@@ -25,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/auth"
+	"tracklane/internal/auth/authtest"
 )
 
 // The secrets of the server that is abused. None may be in its log.
@@ -75,15 +74,6 @@ func abuseToken(t *testing.T, pilot string) string {
 	}, time.Now())
 	require.NoError(t, err)
 	return token
-}
-
-// signed is a token of any header and payload.
-func signed(algorithm func() hash.Hash, key, header, payload string) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	text := encode([]byte(header)) + "." + encode([]byte(payload))
-	mac := hmac.New(algorithm, []byte(key))
-	mac.Write([]byte(text))
-	return text + "." + encode(mac.Sum(nil))
 }
 
 // check sends each request and compares what it got, then the rows.
@@ -171,28 +161,27 @@ func tokenFaults() map[string]struct {
 	const header = `{"alg":"HS256","typ":"JWT"}`
 	future := fmt.Sprint(time.Now().Add(time.Hour).Unix())
 	claims := func(more string) string { return `{"exp":` + future + `,"scope":"live"` + more + `}` }
-	good := signed(sha256.New, abusedKey, header, claims(`,"sub":"anna"`))
+	good := authtest.Sign(sha256.New, abusedKey, header, claims(`,"sub":"anna"`))
 	parts := strings.Split(good, ".")
-	encode := base64.RawURLEncoding.EncodeToString
 	return map[string]struct {
 		token string
 		code  int
 	}{
 		"missing":         {"", 401},
-		"expired":         {signed(sha256.New, abusedKey, header, `{"exp":1,"scope":"live"}`), 401},
-		"of the future":   {signed(sha256.New, abusedKey, header, claims(`,"nbf":`+future)), 401},
-		"without exp":     {signed(sha256.New, abusedKey, header, `{"scope":"live"}`), 401},
-		"of another key":  {signed(sha256.New, otherKey, header, claims("")), 401},
-		"of an empty key": {signed(sha256.New, "", header, claims("")), 401},
-		"of none":         {encode([]byte(`{"alg":"none"}`)) + "." + parts[1] + ".", 401},
-		"of HS512":        {signed(sha512.New, abusedKey, `{"alg":"HS512"}`, claims("")), 401},
-		"said to be RS":   {signed(sha256.New, abusedKey, `{"alg":"RS256"}`, claims("")), 401},
-		"tampered":        {parts[0] + "." + encode([]byte(claims(`,"sub":"bert"`))) + "." + parts[2], 401},
+		"expired":         {authtest.Sign(sha256.New, abusedKey, header, `{"exp":1,"scope":"live"}`), 401},
+		"of the future":   {authtest.Sign(sha256.New, abusedKey, header, claims(`,"nbf":`+future)), 401},
+		"without exp":     {authtest.Sign(sha256.New, abusedKey, header, `{"scope":"live"}`), 401},
+		"of another key":  {authtest.Sign(sha256.New, otherKey, header, claims("")), 401},
+		"of an empty key": {authtest.Sign(sha256.New, "", header, claims("")), 401},
+		"of none":         {authtest.Encode(`{"alg":"none"}`) + "." + parts[1] + ".", 401},
+		"of HS512":        {authtest.Sign(sha512.New, abusedKey, `{"alg":"HS512"}`, claims("")), 401},
+		"said to be RS":   {authtest.Sign(sha256.New, abusedKey, `{"alg":"RS256"}`, claims("")), 401},
+		"tampered":        {parts[0] + "." + authtest.Encode(claims(`,"sub":"bert"`)) + "." + parts[2], 401},
 		"cut off":         {good[:len(good)-4], 401},
-		"of wrong scope":  {signed(sha256.New, abusedKey, header, `{"exp":`+future+`,"scope":"read upload"}`), 403},
-		"of no scope":     {signed(sha256.New, abusedKey, header, `{"exp":`+future+`}`), 403},
-		"another pilot's": {signed(sha256.New, abusedKey, header, claims(`,"sub":"bert"`)), 403},
-		"another race's":  {signed(sha256.New, abusedKey, header, claims(`,"race_id":"other"`)), 403},
+		"of wrong scope":  {authtest.Sign(sha256.New, abusedKey, header, `{"exp":`+future+`,"scope":"read upload"}`), 403},
+		"of no scope":     {authtest.Sign(sha256.New, abusedKey, header, `{"exp":`+future+`}`), 403},
+		"another pilot's": {authtest.Sign(sha256.New, abusedKey, header, claims(`,"sub":"bert"`)), 403},
+		"another race's":  {authtest.Sign(sha256.New, abusedKey, header, claims(`,"race_id":"other"`)), 403},
 	}
 }
 

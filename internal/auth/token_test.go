@@ -1,12 +1,9 @@
 package auth
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
-	"encoding/base64"
 	"fmt"
-	"hash"
 	"strconv"
 	"strings"
 	"sync"
@@ -15,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/auth/authtest"
 )
 
 const (
@@ -23,15 +22,6 @@ const (
 )
 
 var now = time.Unix(1_784_000_000, 0)
-
-// sign makes a token of any two texts.
-func sign(algorithm func() hash.Hash, key, header, payload string) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	signed := encode([]byte(header)) + "." + encode([]byte(payload))
-	mac := hmac.New(algorithm, []byte(key))
-	mac.Write([]byte(signed))
-	return signed + "." + encode(mac.Sum(nil))
-}
 
 const hs256 = `{"alg":"HS256","typ":"JWT"}`
 
@@ -75,7 +65,7 @@ func TestVerifier_ReadsTokensThatOthersMake(t *testing.T) {
 	} {
 		t.Run(payload, func(t *testing.T) {
 			t.Parallel()
-			claims, err := NewVerifier(key, "").Verify(sign(sha256.New, key, hs256, payload), now)
+			claims, err := NewVerifier(key, "").Verify(authtest.Sign(sha256.New, key, hs256, payload), now)
 			require.NoError(t, err)
 			assert.Equal(t, scopes, claims.Scopes)
 			assert.False(t, claims.Allows("upload"))
@@ -86,7 +76,7 @@ func TestVerifier_ReadsTokensThatOthersMake(t *testing.T) {
 func TestVerifier_RefusesEveryOther(t *testing.T) {
 	t.Parallel()
 	good := `{"exp":` + future + `,"scope":"live","sub":"anna"}`
-	token := sign(sha256.New, key, hs256, good)
+	token := authtest.Sign(sha256.New, key, hs256, good)
 	parts := strings.Split(token, ".")
 	for name, c := range map[string]struct {
 		token string
@@ -99,33 +89,33 @@ func TestVerifier_RefusesEveryOther(t *testing.T) {
 		"a newline in it":      {token + "\n", ErrMalformed},
 		"padding":              {token + "=", ErrMalformed},
 		"too long":             {strings.Repeat("x", 5000), ErrMalformed},
-		"header is no JSON":    {sign(sha256.New, key, "x", good), ErrMalformed},
-		"payload is no JSON":   {sign(sha256.New, key, hs256, "x"), ErrMalformed},
+		"header is no JSON":    {authtest.Sign(sha256.New, key, "x", good), ErrMalformed},
+		"payload is no JSON":   {authtest.Sign(sha256.New, key, hs256, "x"), ErrMalformed},
 		"no signature":         {parts[0] + "." + parts[1] + ".", ErrSignature},
-		"tampered":             {parts[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(good, "anna", "bert", 1))) + "." + parts[2], ErrSignature},
-		"another key":          {sign(sha256.New, otherKey, hs256, good), ErrSignature},
-		"an empty key":         {sign(sha256.New, "", hs256, good), ErrSignature},
-		"algorithm none":       {sign(sha256.New, key, `{"alg":"none"}`, good), ErrSignature},
-		"none, unsigned":       {base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + parts[1] + ".", ErrSignature},
-		"algorithm NONE":       {sign(sha256.New, key, `{"alg":"NONE"}`, good), ErrSignature},
-		"algorithm HS512":      {sign(sha512.New, key, `{"alg":"HS512"}`, good), ErrSignature},
-		"algorithm RS256":      {sign(sha256.New, key, `{"alg":"RS256"}`, good), ErrSignature},
-		"algorithm hs256":      {sign(sha256.New, key, `{"alg":"hs256"}`, good), ErrSignature},
-		"no algorithm":         {sign(sha256.New, key, `{}`, good), ErrSignature},
-		"algorithm is a list":  {sign(sha256.New, key, `{"alg":["HS256"]}`, good), ErrSignature},
-		"expired":              {sign(sha256.New, key, hs256, `{"exp":1784000000,"scope":"live"}`), ErrExpired},
-		"expires before 1970":  {sign(sha256.New, key, hs256, `{"exp":-1,"scope":"live"}`), ErrExpired},
-		"not yet good":         {sign(sha256.New, key, hs256, `{"exp":`+future+`,"nbf":1784000001}`), ErrNotYet},
-		"no expiry":            {sign(sha256.New, key, hs256, `{"scope":"live"}`), ErrNoExpiry},
-		"expiry is null":       {sign(sha256.New, key, hs256, `{"exp":null}`), ErrNoExpiry},
-		"expiry is a text":     {sign(sha256.New, key, hs256, `{"exp":"tomorrow"}`), ErrMalformed},
-		"unknown scope":        {sign(sha256.New, key, hs256, `{"exp":`+future+`,"scope":"live admin"}`), ErrWrongClaims},
-		"scope is a number":    {sign(sha256.New, key, hs256, `{"exp":`+future+`,"scope":1}`), ErrMalformed},
-		"pilot is a number":    {sign(sha256.New, key, hs256, `{"exp":`+future+`,"sub":1}`), ErrMalformed},
-		"pilot with a NUL":     {sign(sha256.New, key, hs256, `{"exp":`+future+`,"sub":"a\u0000"}`), ErrWrongClaims},
-		"pilot of 101 letters": {sign(sha256.New, key, hs256, `{"exp":`+future+`,"sub":"`+strings.Repeat("ä", 101)+`"}`), ErrWrongClaims},
-		"a negative delay":     {sign(sha256.New, key, hs256, `{"exp":`+future+`,"delay":-1}`), ErrWrongClaims},
-		"a list":               {sign(sha256.New, key, hs256, `[]`), ErrMalformed},
+		"tampered":             {parts[0] + "." + authtest.Encode(strings.Replace(good, "anna", "bert", 1)) + "." + parts[2], ErrSignature},
+		"another key":          {authtest.Sign(sha256.New, otherKey, hs256, good), ErrSignature},
+		"an empty key":         {authtest.Sign(sha256.New, "", hs256, good), ErrSignature},
+		"algorithm none":       {authtest.Sign(sha256.New, key, `{"alg":"none"}`, good), ErrSignature},
+		"none, unsigned":       {authtest.Encode(`{"alg":"none"}`) + "." + parts[1] + ".", ErrSignature},
+		"algorithm NONE":       {authtest.Sign(sha256.New, key, `{"alg":"NONE"}`, good), ErrSignature},
+		"algorithm HS512":      {authtest.Sign(sha512.New, key, `{"alg":"HS512"}`, good), ErrSignature},
+		"algorithm RS256":      {authtest.Sign(sha256.New, key, `{"alg":"RS256"}`, good), ErrSignature},
+		"algorithm hs256":      {authtest.Sign(sha256.New, key, `{"alg":"hs256"}`, good), ErrSignature},
+		"no algorithm":         {authtest.Sign(sha256.New, key, `{}`, good), ErrSignature},
+		"algorithm is a list":  {authtest.Sign(sha256.New, key, `{"alg":["HS256"]}`, good), ErrSignature},
+		"expired":              {authtest.Sign(sha256.New, key, hs256, `{"exp":1784000000,"scope":"live"}`), ErrExpired},
+		"expires before 1970":  {authtest.Sign(sha256.New, key, hs256, `{"exp":-1,"scope":"live"}`), ErrExpired},
+		"not yet good":         {authtest.Sign(sha256.New, key, hs256, `{"exp":`+future+`,"nbf":1784000001}`), ErrNotYet},
+		"no expiry":            {authtest.Sign(sha256.New, key, hs256, `{"scope":"live"}`), ErrNoExpiry},
+		"expiry is null":       {authtest.Sign(sha256.New, key, hs256, `{"exp":null}`), ErrNoExpiry},
+		"expiry is a text":     {authtest.Sign(sha256.New, key, hs256, `{"exp":"tomorrow"}`), ErrMalformed},
+		"unknown scope":        {authtest.Sign(sha256.New, key, hs256, `{"exp":`+future+`,"scope":"live admin"}`), ErrWrongClaims},
+		"scope is a number":    {authtest.Sign(sha256.New, key, hs256, `{"exp":`+future+`,"scope":1}`), ErrMalformed},
+		"pilot is a number":    {authtest.Sign(sha256.New, key, hs256, `{"exp":`+future+`,"sub":1}`), ErrMalformed},
+		"pilot with a NUL":     {authtest.Sign(sha256.New, key, hs256, `{"exp":`+future+`,"sub":"a\u0000"}`), ErrWrongClaims},
+		"pilot of 101 letters": {authtest.Sign(sha256.New, key, hs256, `{"exp":`+future+`,"sub":"`+strings.Repeat("ä", 101)+`"}`), ErrWrongClaims},
+		"a negative delay":     {authtest.Sign(sha256.New, key, hs256, `{"exp":`+future+`,"delay":-1}`), ErrWrongClaims},
+		"a list":               {authtest.Sign(sha256.New, key, hs256, `[]`), ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -216,7 +206,7 @@ func FuzzVerifier(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(token)
 	f.Add("a.b.c")
-	f.Add(sign(sha256.New, otherKey, hs256, `{"exp":1e308}`))
+	f.Add(authtest.Sign(sha256.New, otherKey, hs256, `{"exp":1e308}`))
 	v := NewVerifier(key, "")
 	f.Fuzz(func(t *testing.T, text string) {
 		claims, err := v.Verify(text, now)
