@@ -128,10 +128,10 @@ func (w *Writer) Write(ctx context.Context, points *lane.Points, taskID string) 
 }
 
 // WriteMerged writes the points of several requests of one lane together, and
-// leaves the lists as they are; none of them may be empty. It returns the result of each request: of points
-// with the same key, those of an earlier request come first. The error is that of
-// Write, for all of them; after an ErrNotKept the results are complete, and after
-// any other error they are empty.
+// leaves the lists as they are; none of them may be empty. It returns the result of
+// each request: of points with the same key, those of an earlier request come first.
+// The error is that of Write, for all of them; after an ErrNotKept the results are
+// complete, and after any other error they are empty.
 func (w *Writer) WriteMerged(ctx context.Context, lists []*lane.Points) ([]Result, error) {
 	results := make([]Result, len(lists))
 	done := outcome{listsDuplicates: true}

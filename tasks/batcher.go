@@ -68,7 +68,7 @@ func (b *batcher[R]) submit(request R, points int) error {
 // flushLoop flushes one batch after another until nobody waits.
 func (b *batcher[R]) flushLoop() {
 	for {
-		// The requests that the last flush answered, and those that arrived
+		// The requests that the last flush has done, and those that arrived
 		// with this one, are ready to run: let them submit first. With many
 		// clients this gave 8 % more points a second and 20 % less work for
 		// Redis, as more requests share a write.

@@ -23,7 +23,8 @@ const (
 const ClockTolerance = 2 * time.Second
 
 // correctScores brings times that are more than ClockTolerance in the future of a
-// lane's queue back to now, and returns how many: the times since which small tasks wait in their groups, and
+// lane's queue back to now, and returns how many: the times since which small tasks
+// wait in their groups, and
 // those of tries that are further away than maxRetryDelay. A process whose clock
 // is ahead wrote them, or this one's is behind. asynq compares them with the clock
 // of the worker, so that now is by that clock; otherwise the tasks would wait for
