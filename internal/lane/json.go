@@ -409,7 +409,7 @@ func (d *jsonDecoder) readValue(points *Points, row int, m *member, kind jx.Type
 // or "".
 
 func setTime(row *Row, text []byte, now time.Time) string {
-	at, reason := parseTimestamp(text)
+	at, reason := ParseTimestamp(text)
 	row.Time = at
 	if reason != "" {
 		return reason

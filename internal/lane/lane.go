@@ -227,16 +227,22 @@ func upload() *Lane {
 	return l
 }
 
+// flightColumns are the fields of a Flight, in their order.
+func flightColumns() []Column {
+	return []Column{
+		{Name: "flight_id", Kind: Text, Required: true},
+		{Name: "device_id", Kind: Text},
+		{Name: "pilot_id", Kind: Text},
+		{Name: "race_id", Kind: Text},
+	}
+}
+
 // flightLane is what the live and upload lanes share.
 func flightLane() *Lane {
 	l := &Lane{
-		TrackColumns: []Column{
-			{Name: "flight_id", Kind: Text, Required: true},
-			{Name: "device_id", Kind: Text},
-			{Name: "pilot_id", Kind: Text},
-			{Name: "race_id", Kind: Text},
-		},
-		TimeColumn: "datetime",
+		TrackColumns: flightColumns(),
+		TimeColumn:   "datetime",
+		// Fix has a field for each.
 		ValueColumns: []Column{
 			{Name: "elevation", Kind: Float},
 			{Name: "barometric_altitude", Kind: Float},

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// parseTimestamp reads an RFC 3339 time with its zone and returns it in Unix
-// microseconds; further digits of the fraction are cut off. A leap second,
-// 23:59:60 UTC, is the first second of the next day, as it is to PostgreSQL.
-func parseTimestamp(text []byte) (microseconds int64, reason string) {
+// ParseTimestamp reads an RFC 3339 time with its zone and returns it in Unix
+// microseconds, or why it cannot; further digits of the fraction are cut off. A leap
+// second, 23:59:60 UTC, is the first second of the next day, as it is to PostgreSQL.
+func ParseTimestamp(text []byte) (microseconds int64, reason string) {
 	const noZone = len("2006-01-02T15:04:05")
 	if len(text) < noZone {
 		return 0, "must be an RFC 3339 time such as 2026-07-14T12:30:05.25Z"
