@@ -85,7 +85,7 @@ func tokenOf(r *http.Request) string {
 // authorize returns what the client's token says, if that may post to a lane. The
 // claims are nil where no token is needed.
 func (s *Server) authorize(c *gin.Context, l *lane.Lane, now time.Time) (*auth.Claims, *problem) {
-	if s.config.Access.Tokens == nil || l.DeviceKey {
+	if s.config.Access.Tokens == nil || l.Device != nil {
 		return nil, nil
 	}
 	if len(c.Request.Header["Authorization"]) > 1 {

@@ -1,12 +1,16 @@
 package handlers
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -237,4 +241,57 @@ func TestServer_ServesOperatorsApart(t *testing.T) {
 	body := func() io.Reader { return strings.NewReader(onePoint("")) }
 	assert.Equal(t, 201, send(t, http.MethodPost, public.URL+"/live", body()).code)
 	assert.Equal(t, 404, send(t, http.MethodPost, operators.URL+"/live", body()).code)
+}
+
+// Whoever has no key is refused before the rest of his file has come.
+func TestAccess_ChecksADevicesKeyByItsFirstLine(t *testing.T) {
+	t.Parallel()
+	const secret = "a secret"
+	base, _ := lockedServer(t, lane.Options{FlymasterSecret: secret})
+	address, err := url.Parse(base)
+	require.NoError(t, err)
+	good := "7," + lane.FlymasterKey(7, secret) + "\n"
+	for name, c := range map[string]struct {
+		header, start string
+		want          int // 0 = the rest is waited for
+	}{
+		"a wrong key":           {"", "7,0123\n", 403},
+		"a key of another":      {"", "8," + lane.FlymasterKey(7, secret) + "\n", 403},
+		"no key at all":         {"", strings.Repeat("x", freeBody), 400},
+		"in a form":             {"Content-Type: multipart/form-data; boundary=b\r\n", "--b\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n7,0123\n" + strings.Repeat("x", 2*freeBody), 403},
+		"a form without a file": {"Content-Type: multipart/form-data; boundary=b\r\n", "--b\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\n" + strings.Repeat("x", 2*maxBeforeFile), 400},
+		"the right key":         {"", good, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			connection, err := net.Dial("tcp", address.Host)
+			require.NoError(t, err)
+			defer connection.Close()
+			_, err = fmt.Fprintf(connection, "POST /flymaster HTTP/1.1\r\nHost: x\r\n%sContent-Length: 16000000\r\n\r\n%s", c.header, c.start)
+			require.NoError(t, err)
+			patience := 10 * time.Second
+			if c.want == 0 {
+				patience = 100 * time.Millisecond
+			}
+			require.NoError(t, connection.SetReadDeadline(time.Now().Add(patience)))
+			response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+			if c.want == 0 {
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.want, response.StatusCode)
+		})
+	}
+}
+
+func TestServer_RefusesManyHeaderFields(t *testing.T) {
+	t.Parallel()
+	_, base, _ := newTestServer(t, lane.All(lane.Options{}))
+	var fields []string
+	for i := range maxHeaderFields {
+		fields = append(fields, fmt.Sprint("X-", i), "")
+	}
+	assert.Equal(t, http.StatusOK, send(t, http.MethodGet, base+"/livez", nil, fields[:maxHeaderFields]...).code)
+	assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, send(t, http.MethodGet, base+"/livez", nil, fields...).code)
 }

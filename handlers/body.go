@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,59 +12,151 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 
 	"github.com/gin-gonic/gin"
 
 	"tracklane/internal/lane"
 )
 
-// body is a request's body in memory. It must be released once, and not be used
-// after that; its source must be released once, too, when the request is answered.
+// body is a request's body in memory: what a phone sends in one buffer, and what is
+// longer in chunks behind it.
 type body struct {
-	*bytes.Buffer
-	pool   *sync.Pool
-	source *limitedReader
+	budget *budget
+	ctx    context.Context // the request's
+	pool   int             // of the buffer: index into budget.pools
+	buffer *[]byte         // nil once it is released
+	chunks []*[chunkSize]byte
+	size   int
 }
 
-// maxPooledBody is the largest buffer, in bytes, that is kept for the next
-// requests: rare large bodies would fill the pool for good.
-const maxPooledBody = 1 << 20
+// errBudget says that the bodies of other requests use up the memory for them.
+var errBudget = errors.New("too many bodies at once")
 
-// release frees the memory of the body. What it acquired from the budget is kept
-// for the points made of it, and returned when the source is released.
-func (b body) release() {
-	if b.Cap() <= maxPooledBody {
-		b.Reset()
-		b.pool.Put(b.Buffer)
+// readFrom reads a body to its end. It shows the first line, or all that fits into
+// freeBody of it, to check, if that is not nil, before it reads on. It returns
+// errBudget when there is no memory left, and the error of source, of check, or of
+// the request when that ends while it waits.
+func (b *body) readFrom(source io.Reader, check func(head []byte) error) error {
+	for {
+		room, err := b.room()
+		if err != nil {
+			return err
+		}
+		n, err := source.Read(room)
+		b.size += n
+		ended := errors.Is(err, io.EOF)
+		if head := (*b.buffer)[:min(b.size, freeBody)]; check != nil &&
+			(ended || len(head) == freeBody || bytes.IndexByte(head, '\n') >= 0) {
+			if err := check(head); err != nil {
+				return err
+			}
+			check = nil
+		}
+		if ended {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 
-// readBody reads what a client posted to a lane, up to the lane's limit.
-func (s *Server) readBody(c *gin.Context, l *lane.Lane) (body, *problem) {
+// room is where the next bytes go.
+func (b *body) room() ([]byte, error) {
+	if b.size < len(*b.buffer) {
+		return (*b.buffer)[b.size:], nil
+	}
+	if b.size < maxUsual {
+		if !b.budget.reading.TryAcquire(int64(sizeOf(b.pool + 1))) {
+			return nil, errBudget
+		}
+		larger := b.budget.pools[b.pool+1].Get().(*[]byte)
+		copy(*larger, *b.buffer)
+		b.releaseBuffer()
+		b.buffer, b.pool = larger, b.pool+1
+		return (*b.buffer)[b.size:], nil
+	}
+	at := (b.size - maxUsual) % chunkSize
+	if at == 0 {
+		// A chunk at a time: each waits behind one of every other large body, so
+		// that one that is read in small pieces is not slower.
+		if b.size >= unpacedBytes {
+			if err := b.budget.pace.WaitN(b.ctx, chunkSize); err != nil {
+				return nil, err
+			}
+		}
+		if !b.budget.chunks.TryAcquire(chunkSize) {
+			return nil, errBudget
+		}
+		b.chunks = append(b.chunks, b.budget.chunkPool.Get().(*[chunkSize]byte))
+	}
+	return b.chunks[len(b.chunks)-1][at:], nil
+}
+
+// text returns the whole body. The chunks are released meanwhile: it is in the
+// workspace then.
+func (b *body) text(space *workspace) []byte {
+	if b.size <= maxUsual {
+		return (*b.buffer)[:b.size]
+	}
+	if cap(space.text) < b.size {
+		// Room for all bodies of its kind: what is not used takes no memory.
+		space.text = make([]byte, 0, max(b.size, largeBody))
+	}
+	space.text = append(space.text[:0], *b.buffer...)
+	for len(b.chunks) > 0 {
+		space.text = append(space.text, b.chunks[0][:min(chunkSize, b.size-len(space.text))]...)
+		b.releaseChunk()
+	}
+	return space.text
+}
+
+// release frees the memory of the body, which must not be used after that. It may
+// be called again.
+func (b *body) release() {
+	if b.buffer != nil {
+		b.releaseBuffer()
+		b.buffer = nil
+	}
+	for len(b.chunks) > 0 {
+		b.releaseChunk()
+	}
+}
+
+func (b *body) releaseBuffer() {
+	b.budget.pools[b.pool].Put(b.buffer)
+	if b.pool > 0 {
+		b.budget.reading.Release(int64(sizeOf(b.pool)))
+	}
+}
+
+func (b *body) releaseChunk() {
+	b.budget.chunkPool.Put(b.chunks[0])
+	b.budget.chunks.Release(chunkSize)
+	b.chunks = b.chunks[1:]
+}
+
+// readBody reads what a client posted to a lane, up to the lane's limit. The body
+// must be released, an incomplete one too, which comes with the problem.
+func (s *Server) readBody(c *gin.Context, l *lane.Lane, check func(head []byte) error) (*body, *problem) {
+	b := &body{budget: s.budget, ctx: c.Request.Context(), buffer: s.budget.pools[0].Get().(*[]byte)}
 	mediaType, parameters, problem := contentType(c.Request, l)
 	if problem != nil {
-		return body{}, problem
+		return b, problem
 	}
 	if c.Request.ContentLength > l.MaxBody {
-		return body{}, tooLarge(l)
+		return b, tooLarge(l)
 	}
 	source := io.Reader(http.MaxBytesReader(c.Writer, c.Request.Body, l.MaxBody))
 	if mediaType == "multipart/form-data" {
-		part, problem := filePart(source, parameters["boundary"], l)
+		part, problem := s.budget.filePart(source, parameters["boundary"], l)
 		if problem != nil {
-			return body{}, problem
+			return b, problem
 		}
 		source = part
 	}
-	b := body{s.bodies.Get().(*bytes.Buffer), &s.bodies, &limitedReader{ctx: c.Request.Context(), budget: s.budget, pace: s.pace, source: source}}
-	if n := c.Request.ContentLength; n > 0 {
-		b.Grow(int(min(n, unmeteredBytes)) + bytes.MinRead)
-	}
-	if _, err := b.ReadFrom(b.source); err != nil {
-		b.release()
-		b.source.release()
-		return body{}, readProblem(err, l)
+	if err := b.readFrom(source, check); err != nil {
+		return b, readProblem(err, l)
 	}
 	return b, nil
 }
@@ -100,17 +193,31 @@ const (
 	// maxParts is how many parts of a form are looked at.
 	maxParts = 5
 
-	// maxPartHeader is the largest header of a part, in bytes. Package multipart
-	// takes 10 MB, and makes a multiple of it of many short lines.
-	maxPartHeader = 16 << 10
+	// maxPartHeader is the largest header of a part, in bytes, and what package
+	// multipart reads ahead of it. It takes 10 MB, and makes 20 times as much of
+	// many short lines.
+	maxPartHeader = 8 << 10
+
+	// maxPartFields is how many different fields it may have.
+	maxPartFields = 16
+
+	// maxBeforeFile is how many bytes may come before the file: a key that is
+	// checked in the file has not been checked then.
+	maxBeforeFile = 64 << 10
 )
 
 // filePart returns the part of a multipart form that is named "file".
-func filePart(source io.Reader, boundary string, l *lane.Lane) (io.Reader, *problem) {
+func (b *budget) filePart(source io.Reader, boundary string, l *lane.Lane) (io.Reader, *problem) {
+	if !b.forms.TryAcquire(1) {
+		return nil, tooManyLargeRequests()
+	}
+	defer b.forms.Release(1)
 	bounded := &boundedReader{source: source}
 	form := multipart.NewReader(bounded, boundary)
+	before := maxBeforeFile
 	for range maxParts {
-		bounded.left = maxPartHeader
+		bounded.left = min(before, maxPartHeader)
+		before -= bounded.left
 		part, err := form.NextPart()
 		if err != nil && bounded.left == 0 { // whatever the cut-off line made of the error
 			return nil, malformed(fmt.Sprintf("The header of a part must not exceed %d bytes.", maxPartHeader))
@@ -122,13 +229,21 @@ func filePart(source io.Reader, boundary string, l *lane.Lane) (io.Reader, *prob
 			}
 			return nil, problem
 		}
-		bounded.left = math.MaxInt
+		if len(part.Header) > maxPartFields {
+			return nil, malformed(fmt.Sprintf("The header of a part must not have more than %d fields.", maxPartFields))
+		}
 		if part.FormName() == "file" {
+			bounded.left = math.MaxInt
 			return part, nil
 		}
-		if _, err := io.Copy(io.Discard, part); err != nil {
+		before += bounded.left
+		bounded.left = before
+		if _, err := io.Copy(io.Discard, part); errors.Is(err, errBeforeFile) {
+			return nil, malformed(fmt.Sprintf(`The form has no part named "file" in its first %d bytes.`, maxBeforeFile))
+		} else if err != nil {
 			return nil, readProblem(err, l)
 		}
+		before = bounded.left
 	}
 	return nil, malformed(fmt.Sprintf(`The form has no part named "file" among its first %d.`, maxParts))
 }
@@ -137,8 +252,8 @@ func malformed(detail string) *problem {
 	return &problem{Status: http.StatusBadRequest, Title: "Malformed body", Detail: detail}
 }
 
-// errPartHeader says that the header of a form's part is too large.
-var errPartHeader = errors.New("the header of a part is too large")
+// errBeforeFile says that too much of a form comes before its file.
+var errBeforeFile = errors.New("too much comes before the file")
 
 // boundedReader reads no more than a number of bytes from its source.
 type boundedReader struct {
@@ -146,10 +261,10 @@ type boundedReader struct {
 	left   int
 }
 
-// Read implements io.Reader. It returns errPartHeader when no bytes are left.
+// Read implements io.Reader. It returns errBeforeFile when no bytes are left.
 func (r *boundedReader) Read(p []byte) (int, error) {
 	if r.left == 0 {
-		return 0, errPartHeader
+		return 0, errBeforeFile
 	}
 	n, err := r.source.Read(p[:min(len(p), r.left)])
 	r.left -= n
@@ -158,7 +273,10 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 
 func readProblem(err error, l *lane.Lane) *problem {
 	var limit *http.MaxBytesError
+	var refused *refusal
 	switch {
+	case errors.As(err, &refused):
+		return refused.problem
 	case errors.As(err, &limit):
 		return tooLarge(l)
 	case errors.Is(err, errBudget):

@@ -2,37 +2,60 @@ package handlers
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
+
+	"tracklane/internal/lane"
+)
+
+// The memory that requests hold, in bytes. Each connection may hold freeBody beside
+// what net/http needs; all the rest is counted from the first byte of a body until
+// its request is answered, and refused or kept waiting when there is no more. Live
+// memory stays below the sum of these three, whatever clients send, and a few MB of
+// decoded points and encoded tasks.
+const (
+	// readingBudget is for the bodies of usual size that are coming in: 1,500 of
+	// 16 kB.
+	readingBudget = 24 << 20
+
+	// chunkBudget is for the large bodies that are coming in, as chunks.
+	chunkBudget = 48 << 20
+
+	// workingBudget is for the bodies of up to largeBody bytes that are whole, and
+	// for their points.
+	workingBudget = 24 << 20
 )
 
 const (
-	// bodyBudget is how many bytes of large bodies are in memory at the same
-	// time, for all clients together. They count until their request is answered:
-	// points made of them take about twice as much again.
-	bodyBudget = 64 << 20
+	// freeBody is how much of a body does not count.
+	freeBody = 4 << 10
 
-	// unmeteredBytes is how much of each body does not count: what a phone
-	// sends is never refused because of what others upload.
-	unmeteredBytes = 64 << 10
+	// maxUsual is the largest body that is read into one buffer, four times as
+	// large as the one before. What a phone sends is smaller.
+	maxUsual = 64 << 10
 
-	// acquireStep is how many bytes are acquired from the budget at a time.
-	acquireStep = 256 << 10
-)
+	// chunkSize is what a large body takes at a time beyond that.
+	chunkSize = 256 << 10
 
-const (
-	// largeBody is the size in bytes from which a request waits for its turn.
+	// largeBody is the size from which only one body is decoded at a time.
 	// Requests of the live lane are smaller.
 	largeBody = 1 << 20
 
-	// largeTimeout bounds that wait.
-	largeTimeout = 20 * time.Second
+	// maxForms is for how many forms at the same time the file is looked for; each
+	// may take some 80 kB meanwhile.
+	maxForms = 500
+
+	// pointsFactor is how many bytes a body takes for each of its own once it is
+	// decoded: the smallest points in JSON take three times their text.
+	pointsFactor = 4
 )
+
+// turnTimeout bounds how long a body waits to be decoded.
+const turnTimeout = 20 * time.Second
 
 // largeRate is how many bytes a second are read of large bodies, of all of them
 // together and beyond the first unpacedBytes of each: some 130,000 points. More
@@ -40,23 +63,77 @@ const (
 // what is not urgent, and the live lane waiting.
 const (
 	largeRate    = 8 << 20
-	unpacedBytes = 256 << 10
+	unpacedBytes = maxUsual + chunkSize
 )
 
-// takeTurn waits until no other large request is decoded or ingested, if the
-// body is a large one: decoding 16 MB keeps a core busy for some 100 ms, and
-// many of them together would keep the small requests waiting. done ends the
-// turn.
-func (s *Server) takeTurn(ctx context.Context, bytes int) (done func(), problem *problem) {
-	if bytes < largeBody {
-		return func() {}, nil
+// budget is the memory of all requests. Its buffers are used again: the first touch
+// of a page of memory may take longer than all that is done with it. The garbage
+// collector may have those that are not in use. Any number of goroutines may use
+// one at the same time.
+type budget struct {
+	reading, chunks, working *semaphore.Weighted
+	large                    *semaphore.Weighted // of one: who decodes a large body
+	forms                    *semaphore.Weighted // of those whose file is looked for
+	pace                     *rate.Limiter       // of the reading of large bodies
+
+	pools      [3]sync.Pool // of *[]byte, of freeBody, 4*freeBody and maxUsual
+	chunkPool  sync.Pool    // of *[chunkSize]byte
+	workspaces sync.Pool    // of *workspace, for bodies of less than largeBody
+	largeSpace sync.Pool    // of *workspace, for larger ones
+}
+
+// workspace is memory in which one body at a time is put together and decoded.
+type workspace struct {
+	text   []byte
+	points *lane.Points
+}
+
+func newBudget() *budget {
+	b := &budget{
+		reading: semaphore.NewWeighted(readingBudget), chunks: semaphore.NewWeighted(chunkBudget),
+		working: semaphore.NewWeighted(workingBudget), large: semaphore.NewWeighted(1), forms: semaphore.NewWeighted(maxForms),
+		pace: rate.NewLimiter(largeRate, chunkSize),
 	}
-	ctx, cancel := context.WithTimeout(ctx, largeTimeout)
+	for i := range b.pools {
+		b.pools[i].New = func() any {
+			buffer := make([]byte, sizeOf(i))
+			return &buffer
+		}
+	}
+	b.chunkPool.New = func() any { return new([chunkSize]byte) }
+	b.workspaces.New = func() any { return new(workspace) }
+	b.largeSpace.New = b.workspaces.New
+	return b
+}
+
+// sizeOf is how many bytes a buffer of the n-th pool holds.
+func sizeOf(n int) int { return freeBody << (2 * n) }
+
+// takeTurn waits until there is memory to decode a body of so many bytes, and until
+// it is this one's turn if it is large: decoding 16 MB keeps a core busy for some
+// 100 ms, and many of them together would keep the small requests waiting. The
+// workspace is nil for a body that needs none. done ends the turn.
+func (b *budget) takeTurn(ctx context.Context, size int) (space *workspace, done func(), problem *problem) {
+	if size <= freeBody {
+		return nil, func() {}, nil
+	}
+	turns, weight, spaces := b.working, int64(pointsFactor*size), &b.workspaces
+	if size >= largeBody {
+		turns, weight, spaces = b.large, 1, &b.largeSpace
+	}
+	ctx, cancel := context.WithTimeout(ctx, turnTimeout)
 	defer cancel()
-	if s.large.Acquire(ctx, 1) != nil {
-		return nil, tooManyLargeRequests()
+	if turns.Acquire(ctx, weight) != nil {
+		return nil, nil, tooManyLargeRequests()
 	}
-	return func() { s.large.Release(1) }, nil
+	if size <= maxUsual {
+		return nil, func() { turns.Release(weight) }, nil
+	}
+	space = spaces.Get().(*workspace)
+	return space, func() {
+		spaces.Put(space)
+		turns.Release(weight)
+	}, nil
 }
 
 func tooManyLargeRequests() *problem {
@@ -65,40 +142,3 @@ func tooManyLargeRequests() *problem {
 		Detail: "Nothing of this request was kept. Send all of it again after the time in Retry-After.",
 	}
 }
-
-// errBudget says that the large bodies of other requests use up the budget.
-var errBudget = errors.New("too many large bodies at once")
-
-// limitedReader reads a body and acquires from the budget as much as has
-// arrived, so that a client that announces much and sends little holds little.
-type limitedReader struct {
-	ctx      context.Context // the request's
-	budget   *semaphore.Weighted
-	pace     *rate.Limiter // of what is read beyond unpacedBytes
-	source   io.Reader
-	read     int64
-	acquired int64
-}
-
-// Read implements io.Reader. It returns errBudget when the budget is used up, and
-// the request's error when that ends while it waits.
-func (r *limitedReader) Read(p []byte) (int, error) {
-	n, err := r.source.Read(p[:min(len(p), acquireStep)])
-	r.read += int64(n)
-	for r.read > unmeteredBytes+r.acquired {
-		if !r.budget.TryAcquire(acquireStep) {
-			return n, errBudget
-		}
-		r.acquired += acquireStep
-		// A step at a time: each waits behind one of every other large body, so
-		// that one that is read in small pieces is not slower.
-		if r.acquired > unpacedBytes && err == nil {
-			err = r.pace.WaitN(r.ctx, acquireStep)
-		}
-	}
-	return n, err
-}
-
-// release returns what was acquired. It may be called once, when the request is
-// answered.
-func (r *limitedReader) release() { r.budget.Release(r.acquired) }

@@ -29,6 +29,6 @@ func TestServer_ReadsLargeBodiesAtABoundedRate(t *testing.T) {
 	assert.Equal(t, http.StatusCreated, got.code, got.text)
 	assert.Less(t, time.Since(live), time.Second, "a small body does not wait")
 	clients.Wait()
-	paced := float64(uploads*(size-unpacedBytes) - acquireStep)
+	paced := float64(uploads*(size-unpacedBytes) - chunkSize)
 	assert.Greater(t, time.Since(start).Seconds(), 0.9*paced/largeRate)
 }

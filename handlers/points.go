@@ -27,24 +27,19 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 			problem.write(c, l)
 			return
 		}
-		body, problem := s.readBody(c, l)
+		body, problem := s.readBody(c, l, s.deviceCheck(c, l, received))
+		defer body.release()
 		if problem != nil {
 			problem.write(c, l)
 			return
 		}
-		defer body.source.release()
-		done, problem := s.takeTurn(c.Request.Context(), body.Len())
+		space, done, problem := s.budget.takeTurn(c.Request.Context(), body.size)
 		if problem != nil {
-			body.release()
 			problem.write(c, l)
 			return
 		}
 		defer done()
-		decoded, err := decode(l, body, lane.DecodeOptions{Now: received, RequestID: requestID})
-		if problem := s.limitDevice(c, l, decoded, err, received); problem != nil {
-			problem.write(c, l)
-			return
-		}
+		decoded, err := body.decode(l, space, lane.DecodeOptions{Now: received, RequestID: requestID})
 		if err != nil {
 			decodeProblem(err).write(c, l)
 			return
@@ -64,10 +59,18 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 	}
 }
 
-// decode decodes a body's points and releases the body, even if it panics.
-func decode(l *lane.Lane, b body, options lane.DecodeOptions) (lane.Decoded, error) {
+// decode decodes the points and releases the body. They take the memory of those
+// that were decoded in the same workspace before.
+func (b *body) decode(l *lane.Lane, space *workspace, options lane.DecodeOptions) (lane.Decoded, error) {
 	defer b.release()
-	return l.Decode(b.Bytes(), options)
+	if space == nil {
+		return l.Decode(b.text(nil), options)
+	}
+	options.Reuse = space.points
+	space.points = nil // if it panics, they are not known
+	decoded, err := l.Decode(b.text(space), options)
+	space.points = decoded.Points
+	return decoded, err
 }
 
 // ingest puts points into Redis or, when Redis does not accept them, directly
@@ -128,7 +131,11 @@ func decodeProblem(err error) *problem {
 	if errors.As(err, &forbidden) {
 		return &problem{Status: http.StatusForbidden, Title: "Not allowed", Detail: forbidden.Reason}
 	}
-	return &problem{Status: http.StatusBadRequest, Title: "Malformed body", Detail: err.Error()}
+	var large *lane.TooLargeError
+	if errors.As(err, &large) {
+		return &problem{Status: http.StatusRequestEntityTooLarge, Title: "Too many points", Detail: large.Reason}
+	}
+	return malformed(err.Error())
 }
 
 func unusable(decoded lane.Decoded) *problem {

@@ -93,17 +93,37 @@ func (s *Server) limitToken(c *gin.Context, claims *auth.Claims, refused *proble
 	return nil
 }
 
-// limitDevice is limit for a device whose key was checked while its file was
-// decoded; err is what came of it.
-func (s *Server) limitDevice(c *gin.Context, l *lane.Lane, decoded lane.Decoded, err error, now time.Time) *problem {
-	if s.config.Access.Tokens == nil || !l.DeviceKey {
+// deviceCheck returns what checks the key of a device, and its rate, by the first
+// line of its body: nobody without a key makes the server read more. It is nil
+// where keys are not checked. Its errors are of type *refusal.
+func (s *Server) deviceCheck(c *gin.Context, l *lane.Lane, now time.Time) func(head []byte) error {
+	if l.Device == nil {
 		return nil
 	}
-	if err != nil {
-		return s.limit(c, addressSender(c), now)
+	return func(head []byte) error {
+		serial, err := l.Device(head)
+		sender := "device " + strconv.FormatInt(serial, 10)
+		if err != nil {
+			sender = addressSender(c)
+		}
+		var refused *problem
+		if s.config.Access.Tokens != nil {
+			refused = s.limit(c, sender, now)
+		}
+		if refused == nil && err != nil {
+			refused = decodeProblem(err)
+		}
+		if refused != nil {
+			return &refusal{refused}
+		}
+		return nil
 	}
-	return s.limit(c, "device "+decoded.Points.Tracks[0].Fields[0].Value, now)
 }
+
+// refusal is a problem that is found while a body is read.
+type refusal struct{ problem *problem }
+
+func (r *refusal) Error() string { return r.problem.Detail }
 
 // addressSender is a client as its network.
 func addressSender(c *gin.Context) string {

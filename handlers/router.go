@@ -2,15 +2,12 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net/http"
-	"sync"
+	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
-	"golang.org/x/sync/semaphore"
-	"golang.org/x/time/rate"
 
 	"tracklane/asynqmon"
 	"tracklane/internal/lane"
@@ -53,19 +50,15 @@ type Server struct {
 
 	operators http.Handler // nil unless apart
 	page      *statuspage.Page
-	bodies    sync.Pool // of *bytes.Buffer
-	budget    *semaphore.Weighted
-	pace      *rate.Limiter // of the reading of large bodies
+	budget    *budget // of the memory of requests
 	senders   *rateLimiter
-	large     *semaphore.Weighted // a large request holds it while it is decoded and ingested
+	underWay  atomic.Int64 // requests
 }
 
 // New returns the server of a process: of its probes, of the operators'
 // endpoints, and of the lanes where there is an Ingest. It starts nothing.
 func New(config Config) *Server {
-	s := &Server{config: config, budget: semaphore.NewWeighted(bodyBudget), pace: rate.NewLimiter(largeRate, acquireStep),
-		senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst), large: semaphore.NewWeighted(1)}
-	s.bodies.New = func() any { return new(bytes.Buffer) }
+	s := &Server{config: config, budget: newBudget(), senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst)}
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	s.router = s.newRouter(s.routeLanes, s.routeOperators)
 	if config.OperatorsApart {
@@ -84,8 +77,31 @@ func (s *Server) Run(ctx context.Context) { s.page.Run(ctx) }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.underWay.Add(-1)
+	crowded := s.underWay.Add(1) > maxRequests
+	if crowded || len(r.Header) > maxHeaderFields {
+		r.Header = http.Header{} // whatever holds the request does not hold these
+		w.Header().Set("Connection", "close")
+		if crowded {
+			w.Header().Set("Retry-After", retryAfter)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		w.WriteHeader(http.StatusRequestHeaderFieldsTooLarge)
+		return
+	}
 	s.router.ServeHTTP(w, withoutPathToken(r))
 }
+
+const (
+	// maxHeaderFields is how many different fields the header of a request may have:
+	// each takes some 100 bytes, however short it is.
+	maxHeaderFields = 64
+
+	// maxRequests is how many requests are under way. HTTP/2 makes more of them
+	// than there are connections.
+	maxRequests = 5000
+)
 
 func (s *Server) newRouter(routes ...func(*gin.Engine)) *gin.Engine {
 	router := gin.New()

@@ -26,8 +26,8 @@ func flymasterDecoder(l *Lane, secret string) Decoder {
 		if err != nil {
 			return Decoded{}, err
 		}
-		// A line is some 60 bytes.
-		decoded := Decoded{Points: NewPoints(l, len(body)/60+1)}
+		capacity := min(bytes.Count(body, []byte("\n"))+1, len(body)/minFlymasterLine+1, MaxPoints)
+		decoded := Decoded{Points: reusePoints(options.Reuse, l, capacity)}
 		decoded.Points.AddTrack(Track{
 			Fields:     []Field{BigIntField(serial)},
 			ReceivedAt: options.Now.UnixMicro(),
@@ -40,6 +40,9 @@ func flymasterDecoder(l *Lane, secret string) Decoder {
 			line, ok := lines.next()
 			if !ok {
 				return Decoded{}, &MalformedError{"The last line, EOF, is missing: send the whole file again."}
+			}
+			if lines.number > MaxPoints {
+				return Decoded{}, tooManyPoints()
 			}
 			if len(line) == 0 {
 				decoded.gaps = append(decoded.gaps, int32(lines.number))
@@ -63,6 +66,9 @@ func flymasterDecoder(l *Lane, secret string) Decoder {
 		}
 	}
 }
+
+// minFlymasterLine is the length of the shortest line of a point, in bytes.
+const minFlymasterLine = len("784024135,784024130,1,2,3,4,5\n")
 
 // lineReader gives out a body's lines without the white space around them.
 type lineReader struct {

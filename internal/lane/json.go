@@ -2,6 +2,7 @@ package lane
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,6 +92,16 @@ func (d *jsonDecoder) decode(body []byte) (Decoded, error) {
 	return d.decodeSlow(body, d.reset(body))
 }
 
+// minPointJSON is the length of the shortest point in JSON, in bytes.
+const minPointJSON = len(`{"datetime":"2026-07-14T11:00:00Z","lat":1,"lon":2}`)
+
+// jsonCapacity is how many points a body may hold. A list of them that had to grow
+// would take more than twice the memory meanwhile.
+func jsonCapacity(body []byte) int {
+	objects := bytes.Count(body, []byte("{")) - 1 // all but the body itself
+	return min(max(1, objects), len(body)/minPointJSON+1, MaxPoints)
+}
+
 // reset makes room for the points of a body and returns the fields of their
 // track.
 func (d *jsonDecoder) reset(body []byte) []Field {
@@ -101,8 +112,7 @@ func (d *jsonDecoder) reset(body []byte) []Field {
 	d.badField, d.badReason = "", ""
 	points := d.decoded.Points
 	if points == nil {
-		// A point takes some 100 bytes of JSON; a list that needs more room grows.
-		points = NewPoints(d.lane, len(body)/100+1)
+		points = reusePoints(d.options.Reuse, d.lane, jsonCapacity(body))
 	}
 	points.clear()
 	points.Tracks = points.Tracks[:0]
@@ -199,6 +209,7 @@ func (d *jsonDecoder) setTrackField(column int, text []byte, fields []Field) err
 	}
 	if reason != "" {
 		d.badField, d.badReason = c.Name, reason
+		text = nil // it may be large
 	}
 	fields[column] = TextField(string(text))
 	return nil
@@ -224,6 +235,10 @@ func (d *jsonDecoder) finish(body []byte, fields []Field) (Decoded, error) {
 	}
 	if d.badField != "" {
 		d.rejectAll()
+		return d.decoded, nil
+	}
+	if err := checkStored(d.decoded.Points); err != nil {
+		return Decoded{}, err
 	}
 	return d.decoded, nil
 }
@@ -232,13 +247,36 @@ func (d *jsonDecoder) finish(body []byte, fields []Field) (Decoded, error) {
 // 9562), from the request's JSON without its white space: a client that sends
 // the same body again, as it is told to after a 503, means the same flight.
 func uuidOf(body []byte) uuid.UUID {
-	var compact bytes.Buffer
-	if err := json.Compact(&compact, body); err != nil {
-		compact.Reset() // what only this package's decoders accept is taken as it is
-		compact.Write(body)
-	}
 	namespace := uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://tracklane/scoring"))
-	return uuid.NewSHA1(namespace, compact.Bytes())
+	sum := sha1.New()
+	sum.Write(namespace[:])
+	if json.Valid(body) {
+		writeCompact(sum, body)
+	} else {
+		sum.Write(body) // what only this package's decoders accept is taken as it is
+	}
+	id := uuid.UUID(sum.Sum(nil)[:16])
+	id[6] = id[6]&0x0f | 5<<4 // version
+	id[8] = id[8]&0x3f | 0x80 // variant
+	return id
+}
+
+// writeCompact writes valid JSON without its white space, as json.Compact does, and
+// takes no memory for it: a body may be large.
+func writeCompact(to io.Writer, body []byte) {
+	start, quoted := 0, false
+	for i := 0; i < len(body); i++ {
+		switch c := body[i]; {
+		case quoted && c == '\\':
+			i++ // whatever it escapes
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ' ' || c == '\n' || c == '\r' || c == '\t'):
+			_, _ = to.Write(body[start:i]) // a hash takes all
+			start = i + 1
+		}
+	}
+	_, _ = to.Write(body[start:])
 }
 
 // rejectAll names every point of the request: the fault is in what they share.
@@ -264,6 +302,9 @@ func (d *jsonDecoder) readList() error {
 		return malformedJSON(err)
 	}
 	for index := 0; array.Next(); index++ {
+		if index == MaxPoints {
+			return tooManyPoints()
+		}
 		if d.json.Next() != jx.Object {
 			d.decoded.reject(index, "", "must be an object")
 			if err := skip(d.json); err != nil {
@@ -418,8 +459,11 @@ func setTime(row *Row, text []byte, now time.Time) string {
 }
 
 func setText(points *Points, row int, m *member, text []byte) string {
-	points.SetText(row, m.column, string(text))
-	return checkText(text)
+	reason := checkText(text)
+	if reason == "" {
+		points.SetText(row, m.column, string(text))
+	}
+	return reason
 }
 
 func setNumber(points *Points, row int, m *member, value float64) string {

@@ -64,7 +64,7 @@ func (d *fastDecoder) readPoints() bool {
 		return false
 	}
 	for {
-		if !d.readPoint() {
+		if d.decoded.Points.Len() == MaxPoints || !d.readPoint() {
 			return false
 		}
 		if d.consume(',') {

@@ -87,9 +87,11 @@ type Lane struct {
 	// the client accepts JSON.
 	PlainText bool
 
-	// DeviceKey says that each body carries a key, which Decode checks: whoever
-	// sends it needs no token.
-	DeviceKey bool
+	// Device, where it is not nil, returns which device sends a body, as its first
+	// line says and proves with a key: whoever does so needs no token. It is given
+	// the body's first line, or more of it. Its errors are those of Decode, which
+	// checks the key as well.
+	Device func(body []byte) (serial int64, err error)
 
 	// Decode turns a request body into points. See Decoder.
 	Decode Decoder
@@ -99,7 +101,8 @@ type Lane struct {
 //
 // Points that cannot be right are left out and named in Decoded.Rejected; the
 // others are kept. The error is a *MalformedError when the body cannot be read
-// at all, or a *ForbiddenError when the sender may not post. The decoded
+// at all, a *TooLargeError when it holds more than a request may, or a
+// *ForbiddenError when the sender may not post. The decoded
 // points do not refer to body's memory.
 type Decoder func(body []byte, options DecodeOptions) (Decoded, error)
 
@@ -111,6 +114,10 @@ type DecodeOptions struct {
 
 	// RequestID goes with the points to the log line of their write.
 	RequestID string
+
+	// Reuse is a list that nobody uses any more, or nil: the points take its
+	// memory.
+	Reuse *Points
 }
 
 // Decoded is what a request held.
@@ -299,7 +306,9 @@ func flymaster(secret string) *Lane {
 			"text/*", "application/octet-stream", "application/x-www-form-urlencoded", "multipart/form-data",
 		},
 		PlainText: true,
-		DeviceKey: secret != "",
+	}
+	if secret != "" {
+		l.Device = func(body []byte) (int64, error) { return readDevice(&lineReader{rest: body}, secret) }
 	}
 	l.Decode = flymasterDecoder(l, secret)
 	return l

@@ -13,6 +13,43 @@ import (
 // would let a small request fill a disk.
 const maxTextLength = 100
 
+// What one request may make of itself. The body alone does not bound it: the
+// smallest point takes two bytes, and a track's texts are stored with each point.
+const (
+	// MaxPoints is how many points a request may hold, those that are left out
+	// included: 69 hours of one a second.
+	MaxPoints = 250_000
+
+	// maxStored is how many bytes of a table a request may fill.
+	maxStored = 64 << 20
+
+	// rowSize is what PostgreSQL takes for a row without its texts, in bytes.
+	rowSize = 120
+)
+
+// TooLargeError says that a request holds more than may be made of one.
+type TooLargeError struct{ Reason string }
+
+func (e *TooLargeError) Error() string { return e.Reason }
+
+func tooManyPoints() error {
+	return &TooLargeError{fmt.Sprintf("A request must not hold more than %d points; send them in several requests.", MaxPoints)}
+}
+
+// checkStored returns a *TooLargeError if points of one track would fill more of
+// their table than a request may.
+func checkStored(points *Points) error {
+	row := rowSize
+	for _, field := range points.Tracks[0].Fields {
+		row += len(field.Value)
+	}
+	if size := points.Len() * row; size > maxStored {
+		return &TooLargeError{fmt.Sprintf("%d points, each stored with the texts of its track, would take %d MB, and those of a request %d MB at most; "+
+			"send them in several requests.", points.Len(), size>>20, maxStored>>20)}
+	}
+	return nil
+}
+
 // maxAhead is how far a device's clock may be ahead of the server's.
 const maxAhead = 24 * time.Hour
 

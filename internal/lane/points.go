@@ -59,6 +59,31 @@ func NewPoints(l *Lane, capacity int) *Points {
 	}
 }
 
+// reusePoints is NewPoints with the memory of a list that nobody uses any more, if
+// it is not nil.
+func reusePoints(old *Points, l *Lane, capacity int) *Points {
+	if old == nil {
+		return NewPoints(l, capacity)
+	}
+	clear(old.texts[:cap(old.texts)])
+	clear(old.Tracks)
+	return &Points{
+		Lane: l, Tracks: old.Tracks[:0],
+		Rows:   withRoom(old.Rows, capacity),
+		values: withRoom(old.values, capacity*len(l.ValueColumns)),
+		texts:  old.texts[:0],
+	}
+}
+
+// withRoom returns an empty list with room for capacity elements, in the memory of
+// old if that is enough.
+func withRoom[E any](old []E, capacity int) []E {
+	if cap(old) < capacity {
+		return make([]E, 0, capacity)
+	}
+	return old[:0]
+}
+
 // Merge returns a copy of the points of lists, which are of one lane, in their
 // order. It must be given at least one list.
 func Merge(lists []*Points) *Points {
@@ -117,7 +142,7 @@ func (p *Points) RemoveLast() {
 }
 
 // clear takes back all points and keeps their room. The tracks stay.
-func (p *Points) clear() { p.Rows, p.values, p.texts = p.Rows[:0], p.values[:0], nil }
+func (p *Points) clear() { p.Rows, p.values, p.texts = p.Rows[:0], p.values[:0], p.texts[:0] }
 
 // SetFloat gives row's Float column its value.
 func (p *Points) SetFloat(row, column int, value float64) {
@@ -143,6 +168,10 @@ func (p *Points) SetBits(row, column int, bits uint64) {
 
 // SetText gives row's Text column its value.
 func (p *Points) SetText(row, column int, text string) {
+	if at, ok := p.Bits(row, column); ok {
+		p.texts[at] = text
+		return
+	}
 	p.texts = append(p.texts, text)
 	p.SetBits(row, column, uint64(len(p.texts)-1))
 }
