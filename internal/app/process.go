@@ -44,6 +44,10 @@ func SignalContext() context.Context {
 // for 14 MB.
 const workerGC = 400
 
+// memoryLimit is from how many bytes on garbage is collected more often, in a process
+// that clients talk to. What they can make it hold is less.
+const memoryLimit = 180 << 20
+
 // Serve runs the program that the environment of this process describes until ctx
 // ends. Its errors are those of config.Load, Config.CheckAuth, New and Run.
 func Serve(ctx context.Context, roles Roles, version string) error {
@@ -60,7 +64,10 @@ func Serve(ctx context.Context, roles Roles, version string) error {
 	if err != nil {
 		return err
 	}
-	if !roles.API && os.Getenv("GOGC") == "" {
+	switch {
+	case roles.API && os.Getenv("GOMEMLIMIT") == "":
+		debug.SetMemoryLimit(memoryLimit)
+	case !roles.API && os.Getenv("GOGC") == "":
 		debug.SetGCPercent(workerGC)
 	}
 	return program.Run(ctx)

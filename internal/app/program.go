@@ -90,8 +90,12 @@ func (p *Program) URL() string {
 
 const (
 	// maxClients is how many clients may be connected at the same time. Each needs
-	// some 20 kB.
-	maxClients = 10_000
+	// some 20 kB, twice as much with TLS.
+	maxClients = 4000
+
+	// maxHeaders is how many bytes of incomplete headers there may be, beyond the
+	// first of each.
+	maxHeaders = 2 << 20
 
 	// maxOperators is how many of them there may be to OPERATOR_ADDR.
 	maxOperators = 1000

@@ -28,8 +28,12 @@ const (
 // headerSlack is how much more than its MaxHeaderBytes net/http reads.
 const headerSlack = 4 << 10
 
-// maxStreams is how many requests are under way on one HTTP/2 connection.
-const maxStreams = 100
+// maxStreams is how many requests are under way on one HTTP/2 connection, and
+// streamBuffer how many bytes of their bodies are in memory before they are read.
+const (
+	maxStreams   = 8
+	streamBuffer = 64 << 10
+)
 
 // newServer returns a server with the limits above.
 func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
@@ -37,15 +41,18 @@ func newServer(handler http.Handler, logger *slog.Logger) *http.Server {
 		Handler:           handler,
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes - headerSlack,
-		HTTP2:          &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-		ErrorLog:       slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReadFrameSize: 16 << 10,
+			MaxReceiveBufferPerConnection: streamBuffer, MaxReceiveBufferPerStream: streamBuffer,
+		},
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelWarn),
 	}
 }
 
 // listen listens on HTTP_ADDR and, if it is set, on OPERATOR_ADDR.
 func listen(c config.Config) (public, operators *listener.Listener, err error) {
 	options := listener.Options{
-		Max: maxClients, MaxPerAddress: c.MaxConnectionsPerAddress, Reserved: reservedClients,
+		Max: maxClients, MaxPerAddress: c.MaxConnectionsPerAddress, Reserved: reservedClients, MaxHeaders: maxHeaders,
 		Unlimited: c.TrustedProxies,
 	}
 	tcp, err := net.Listen("tcp", c.HTTPAddr)

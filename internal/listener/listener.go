@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"tracklane/internal/network"
 )
@@ -25,6 +26,11 @@ type Options struct {
 	// probes and operators of this machine, when no other place is left for them.
 	// Each new one takes the place of the oldest of them, busy or not.
 	Reserved int
+	// MaxHeaders is how many bytes of request headers are in memory at the same time
+	// before they are complete, not counting the first freeHeader of each. For more,
+	// the connection whose header has been coming for longest is closed: net/http
+	// makes some 25 bytes of each byte of a header of many short lines.
+	MaxHeaders int
 	// Unlimited are the networks that MaxPerAddress is not for, such as proxies.
 	Unlimited []netip.Prefix
 }
@@ -39,7 +45,12 @@ type Listener struct {
 	general  places
 	reserved places
 	held     map[netip.Prefix]int // general connections by address
+	headers  int                  // bytes that count to MaxHeaders
+	reading  list.List            // of *conn, those that count to headers, the first the longest
 }
+
+// freeHeader is how many bytes of a header do not count to Options.MaxHeaders.
+const freeHeader = 512
 
 // places are a number of connections, those that are idle in the order in which
 // they became so.
@@ -65,6 +76,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		c := &conn{TCPConn: accepted, listener: l}
+		c.awaitsHeader.Store(true)
 		evicted, admitted := l.admit(c, accepted.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap())
 		if evicted != nil {
 			_ = evicted.TCPConn.Close() // it is nobody's any more
@@ -116,6 +128,7 @@ func (l *Listener) take(c *conn, p *places) (evicted *conn, taken bool) {
 
 // leave frees the place of c, if it still has one.
 func (l *Listener) leave(c *conn) {
+	l.endHeader(c)
 	p := c.places
 	if p == nil {
 		return
@@ -142,12 +155,47 @@ func (l *Listener) ConnState(of net.Conn, state http.ConnState) {
 	}
 	switch state {
 	case http.StateActive, http.StateIdle:
+		c.awaitsHeader.Store(state == http.StateIdle)
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if state == http.StateActive {
+			l.endHeader(c)
+		}
 		if c.places == &l.general { // a reserved place is nobody's for long
 			c.setIdle(state == http.StateIdle)
 		}
 	}
+}
+
+// addHeader counts bytes of a header that c has read, and returns the connection
+// that is to be closed for them, if any.
+func (l *Listener) addHeader(c *conn, n int) (evicted *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := max(c.header, freeHeader)
+	c.header += n
+	if c.header <= freeHeader || c.places == nil {
+		return nil
+	}
+	l.headers += c.header - before
+	if c.reading == nil {
+		c.reading = l.reading.PushBack(c)
+	}
+	if l.headers <= l.options.MaxHeaders {
+		return nil
+	}
+	evicted = l.reading.Front().Value.(*conn)
+	l.leave(evicted)
+	return evicted
+}
+
+// endHeader forgets the bytes of a header that is complete, or will not be.
+func (l *Listener) endHeader(c *conn) {
+	if c.reading != nil {
+		l.reading.Remove(c.reading)
+		l.headers -= c.header - freeHeader
+	}
+	c.header, c.reading = 0, nil
 }
 
 // conn is a connection that has a place until it is closed or evicted. Its fields
@@ -158,6 +206,21 @@ type conn struct {
 	address  netip.Prefix
 	places   *places       // nil once it has none
 	idle     *list.Element // in places.idle, or nil
+
+	awaitsHeader atomic.Bool   // a whole header has not come yet
+	header       int           // bytes of it that have
+	reading      *list.Element // in Listener.reading, or nil
+}
+
+// Read implements net.Conn.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if n > 0 && c.awaitsHeader.Load() {
+		if evicted := c.listener.addHeader(c, n); evicted != nil {
+			_ = evicted.TCPConn.Close() // it is nobody's any more
+		}
+	}
+	return n, err
 }
 
 func (c *conn) setIdle(idle bool) {

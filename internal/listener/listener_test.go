@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -182,4 +183,49 @@ func TestListener_ServesOthersDuringAFlood(t *testing.T) {
 	}
 	assert.LessOrEqual(t, slow.Load(), int64(2), "p99")
 	assert.LessOrEqual(t, l.open(), 210)
+}
+
+func TestListener_BoundsHeadersThatDoNotEnd(t *testing.T) {
+	t.Parallel()
+	const size, fit = 2 * freeHeader, 3
+	l, address := serve(t, Options{Max: 20, MaxPerAddress: 20, Reserved: 1, MaxHeaders: fit * (size - freeHeader)})
+	const line = "X: y\r\n"
+	start := "GET / HTTP/1.1\r\nHost: test\r\n"
+	part := start + strings.Repeat("x", size-len(start))
+	send := func() net.Conn {
+		c := dialFrom(t, "127.0.0.2", address)
+		_, err := io.WriteString(c, part)
+		require.NoError(t, err)
+		return c
+	}
+	awaitReading := func(want int) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			return l.reading.Len() == want && l.headers == want*(size-freeHeader)
+		}, 5*time.Second, time.Millisecond)
+	}
+	var open []net.Conn
+	for i := range fit {
+		open = append(open, send())
+		awaitReading(i + 1)
+	}
+	assert.True(t, responds(t, dialFrom(t, "127.0.0.3", address)), "a small header does not count")
+	more := send()
+	awaitClosed(t, open[0])
+	awaitReading(fit)
+
+	require.NoError(t, open[1].Close())
+	awaitReading(fit - 1)
+	_, err := io.WriteString(more, ": y\r\n"+line+"\r\n")
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(more), nil)
+	require.NoError(t, err)
+	_, err = io.Copy(io.Discard, response.Body)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusOK, response.StatusCode, "a header that is complete does not count")
+	awaitReading(fit - 2)
+	assert.True(t, responds(t, more))
+	awaitReading(fit - 2)
 }
