@@ -58,7 +58,7 @@ func startAbused(t *testing.T) *abusedServer {
 	s := &abusedServer{
 		child: startProcess(t, "serve", "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL(),
 			"AUTH=on", "SECRET_KEY="+abusedKey, "OPERATOR_PASSWORD="+abusedPassword, "LOG_LEVEL=debug", "LOG_FORMAT=json",
-			"RATE_LIMIT=0", "GOMEMLIMIT=200MiB"),
+			"RATE_LIMIT=0"),
 		pool: openDatabase(t, database),
 		good: abuseToken(t, ""),
 	}
