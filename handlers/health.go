@@ -67,10 +67,13 @@ func (s *Server) getHealth(c *gin.Context) {
 	c.JSON(code, response)
 }
 
+// Stop makes /readyz say from now on that no point is accepted any more.
+func (s *Server) Stop() { s.stopping.Store(true) }
+
 // getReady responds with 200 exactly when a point posted now would be accepted:
 // by Redis or by the database.
 func (s *Server) getReady(c *gin.Context) {
-	if !s.config.Status.Ready(c.Request.Context()) {
+	if s.stopping.Load() || !s.config.Status.Ready(c.Request.Context()) {
 		unavailable().write(c, nil)
 		return
 	}

@@ -53,6 +53,7 @@ type Server struct {
 	budget    *budget // of the memory of requests
 	senders   *rateLimiter
 	underWay  atomic.Int64 // requests
+	stopping  atomic.Bool
 }
 
 // New returns the server of a process: of its probes, of the operators'

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
+	"net/http"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -111,7 +111,7 @@ func (p *Program) Run(ctx context.Context) error {
 	r := newRun(ctx)
 	defer r.stop()
 	handler := p.startParts(r)
-	servers := p.startServers(r, handler)
+	public, operators := p.startServers(r, handler)
 	if p.isOpenToOthers() {
 		p.logger.Warn("everybody may post points and see the operators' pages: AUTH is off")
 	}
@@ -123,28 +123,28 @@ func (p *Program) Run(ctx context.Context) error {
 	defer cancel()
 	requests, cancelRequests := context.WithTimeout(deadline, p.config.ShutdownTimeout*3/4)
 	defer cancelRequests()
-	for _, server := range servers {
-		if err := server.Shutdown(requests); err != nil {
-			p.logger.Warn("requests were cut off", "error", err)
-			_ = server.Close() // closes what Shutdown gave up on
-		}
-	}
+	handler.Stop()
+	p.shutDown(requests, public)
 	r.flush(deadline)
 	r.stopBackground()
-	if !p.close(deadline, &r.parts) {
+	if !p.close(deadline, r, operators) {
 		p.logger.Warn("SHUTDOWN_TIMEOUT is over; unfinished batches come back to the other workers")
 	}
 	p.logger.Info("tracklane has stopped")
 	return r.failure()
 }
 
-// close waits for the parts, then closes the pools. It returns false if ctx ends
-// first.
-func (p *Program) close(ctx context.Context, parts *sync.WaitGroup) bool {
+// close waits for the parts, then stops the operators' server, which serves the
+// probes until then, and closes the pools. It returns false if ctx ends first.
+func (p *Program) close(ctx context.Context, r *run, operators *http.Server) bool {
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
-		parts.Wait()
+		r.parts.Wait()
+		if operators != nil {
+			p.shutDown(ctx, operators)
+		}
+		r.servers.Wait()
 		if err := p.connections.Close(); err != nil {
 			p.logger.Warn("close the connections to Redis", "error", err)
 		}

@@ -21,7 +21,8 @@ type run struct {
 	flush func(context.Context)
 
 	parts    sync.WaitGroup
-	failures chan error // the first one
+	servers  sync.WaitGroup // of HTTP; the operators' ends after the parts
+	failures chan error     // the first one
 }
 
 func newRun(ctx context.Context) *run {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -71,13 +72,23 @@ func listen(c config.Config) (public, operators *listener.Listener, err error) {
 	return public, listener.New(tcp.(*net.TCPListener), options), nil
 }
 
-// startServers serves HTTP until the servers are shut down, in their order.
-func (p *Program) startServers(r *run, handler *handlers.Server) []*http.Server {
-	servers := []*http.Server{p.startServer(r, p.listener, handler)}
+// startServers serves HTTP until the servers are shut down. The operators' is nil
+// where they have no address of their own.
+func (p *Program) startServers(r *run, handler *handlers.Server) (public, operators *http.Server) {
+	public = p.startServer(r, p.listener, handler)
 	if p.operators != nil {
-		servers = append(servers, p.startServer(r, p.operators, handler.Operators()))
+		operators = p.startServer(r, p.operators, handler.Operators())
 	}
-	return servers
+	return public, operators
+}
+
+// shutDown stops a server when its requests are answered, or cuts them off when ctx
+// ends.
+func (p *Program) shutDown(ctx context.Context, server *http.Server) {
+	if err := server.Shutdown(ctx); err != nil {
+		p.logger.Warn("requests were cut off", "error", err)
+		_ = server.Close() // closes what Shutdown gave up on
+	}
 }
 
 // startServer serves HTTP on one listener until the server is shut down.
@@ -89,7 +100,7 @@ func (p *Program) startServer(r *run, l *listener.Listener, handler http.Handler
 		server.TLSConfig = p.files.Config()
 		serve = func(l net.Listener) error { return server.ServeTLS(l, "", "") }
 	}
-	r.parts.Go(func() {
+	r.servers.Go(func() {
 		if err := serve(l); !errors.Is(err, http.ErrServerClosed) {
 			r.fail(fmt.Errorf("serve HTTP: %w", err))
 		}
