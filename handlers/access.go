@@ -84,14 +84,13 @@ func tokenOf(r *http.Request) string {
 
 // authorize returns what the client's token says, if that may post to a lane. The
 // claims are nil where no token is needed.
-func (s *Server) authorize(c *gin.Context, l *lane.Lane, now time.Time) (*auth.Claims, *problem) {
+func (s *Server) authorize(c *gin.Context, l *lane.Lane, token string, now time.Time) (*auth.Claims, *problem) {
 	if s.config.Access.Tokens == nil || l.Device != nil {
 		return nil, nil
 	}
 	if len(c.Request.Header["Authorization"]) > 1 {
 		return nil, unauthorized(c, "Send one Authorization header.")
 	}
-	token := tokenOf(c.Request)
 	if token == "" {
 		return nil, unauthorized(c, "Send a token, as Authorization: Bearer TOKEN, or with /t/TOKEN before the path.")
 	}

@@ -22,7 +22,7 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 		received := time.Now()
 		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
 		requestID := requestID(c)
-		claims, problem := s.authorize(c, l, received)
+		claims, problem := s.authorize(c, l, tokenOf(c.Request), received)
 		if problem = s.limitToken(c, claims, problem, received); problem != nil {
 			problem.write(c, l)
 			return
@@ -55,7 +55,12 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 			unusable(decoded).write(c, l)
 			return
 		}
-		s.ingest(c, ingest, l, decoded)
+		response, problem := s.ingest(c, ingest, l, &decoded)
+		if problem != nil {
+			problem.write(c, l)
+			return
+		}
+		response.write(c, l)
 	}
 }
 
@@ -75,37 +80,35 @@ func (b *body) decode(l *lane.Lane, space *workspace, options lane.DecodeOptions
 
 // ingest puts points into Redis or, when Redis does not accept them, directly
 // into the database. When both refuse, it tries Redis once more with a longer
-// timeout: a slow Redis is better than a refusal.
-func (s *Server) ingest(c *gin.Context, ingest *Ingest, l *lane.Lane, decoded lane.Decoded) {
+// timeout: a slow Redis is better than a refusal. It responds nothing; the problem
+// is nil when points were accepted.
+func (s *Server) ingest(c *gin.Context, ingest *Ingest, l *lane.Lane, decoded *lane.Decoded) (ingestResponse, *problem) {
 	ctx := c.Request.Context()
 	points := decoded.Points.Len() // writing may drop duplicates from the list
 	if ingest.Enqueuer.Enqueue(ctx, decoded.Points) == nil {
-		s.respondQueued(c, l, decoded, points)
-		return
+		return s.queued(l, decoded, points), nil
 	}
 	result, err := ingest.Bypass.Write(ctx, decoded.Points)
 	if err == nil || errors.Is(err, store.ErrNotKept) {
-		s.respondStored(c, l, decoded, result, err)
-		return
+		return s.stored(c, l, decoded, result, err)
 	}
 	if redisErr := ingest.Enqueuer.EnqueueBypassingBreaker(ctx, decoded.Points); redisErr != nil {
 		s.config.Logger.Error("neither Redis nor the database accepted points", "lane", l.Name, "points", points,
 			"request_id", requestID(c), "database", err, "redis", redisErr)
-		unavailable().write(c, l)
-		return
+		return ingestResponse{}, unavailable()
 	}
-	s.respondQueued(c, l, decoded, points)
+	return s.queued(l, decoded, points), nil
 }
 
-func (s *Server) respondQueued(c *gin.Context, l *lane.Lane, decoded lane.Decoded, points int) {
+func (s *Server) queued(l *lane.Lane, decoded *lane.Decoded, points int) ingestResponse {
 	s.config.Recorder.Accepted(l, metrics.PathQueue, points)
-	ingestResponse{status: "queued", points: points, decoded: &decoded}.write(c, l, http.StatusAccepted)
+	return ingestResponse{code: http.StatusAccepted, status: "queued", points: points, decoded: decoded}
 }
 
-// respondStored responds to a request whose points are committed, but for those
+// stored is the response to a request whose points are committed, but for those
 // that the database refused: the response names these, and claims nothing for
 // them. notKept is the error of keeping them in the dead-letter table, or nil.
-func (s *Server) respondStored(c *gin.Context, l *lane.Lane, decoded lane.Decoded, result store.Result, notKept error) {
+func (s *Server) stored(c *gin.Context, l *lane.Lane, decoded *lane.Decoded, result store.Result, notKept error) (ingestResponse, *problem) {
 	if len(result.Rejected) > 0 {
 		for _, refusal := range result.Rejected {
 			decoded.Refuse(refusal.Index, refusal.String())
@@ -116,14 +119,13 @@ func (s *Server) respondStored(c *gin.Context, l *lane.Lane, decoded lane.Decode
 	}
 	points := result.Inserted + result.Duplicates
 	if points == 0 {
-		unusable(decoded).write(c, l)
-		return
+		return ingestResponse{}, unusable(*decoded)
 	}
 	s.config.Recorder.Accepted(l, metrics.PathDirect, points)
-	ingestResponse{
-		status: "stored", points: points, decoded: &decoded,
+	return ingestResponse{
+		code: http.StatusCreated, status: "stored", points: points, decoded: decoded,
 		inserted: result.Inserted, duplicates: result.Duplicates, direct: true,
-	}.write(c, l, http.StatusCreated)
+	}, nil
 }
 
 func decodeProblem(err error) *problem {

@@ -58,7 +58,7 @@ func TestIngestResponse_AppendJSON(t *testing.T) {
 func TestResponses_ArePlainTextForDevicesUnlessTheyAcceptJSON(t *testing.T) {
 	t.Parallel()
 	flymaster := lane.All(lane.Options{})[3]
-	accepted := ingestResponse{status: "queued", points: 1, decoded: &lane.Decoded{}}
+	accepted := ingestResponse{code: http.StatusAccepted, status: "queued", points: 1, decoded: &lane.Decoded{}}
 	for accept, plain := range map[string]bool{
 		"": true, "*/*": true, "text/plain": true, "application/json": false, "text/html, application/json;q=0.9": false,
 	} {
@@ -67,7 +67,7 @@ func TestResponses_ArePlainTextForDevicesUnlessTheyAcceptJSON(t *testing.T) {
 				word  string
 				write func(*gin.Context)
 			}{
-				{"OK", func(c *gin.Context) { accepted.write(c, flymaster, 202) }},
+				{"OK", func(c *gin.Context) { accepted.write(c, flymaster) }},
 				{"NOK", func(c *gin.Context) { (&problem{Status: 422, Title: "No usable point"}).write(c, flymaster) }},
 			} {
 				recorder := httptest.NewRecorder()

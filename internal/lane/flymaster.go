@@ -52,7 +52,7 @@ func flymasterDecoder(l *Lane, secret string) Decoder {
 				break
 			}
 			if field, reason := readFlymasterPoint(decoded.Points, line, options); reason != "" {
-				decoded.reject(lines.number, field, reason)
+				decoded.Reject(lines.number, field, reason)
 			}
 		}
 		for {

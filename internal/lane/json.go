@@ -284,7 +284,7 @@ func (d *jsonDecoder) rejectAll() {
 	total := d.decoded.Points.Len() + d.decoded.RejectedTotal
 	d.decoded = Decoded{Points: NewPoints(d.lane, 0), Response: d.decoded.Response}
 	for i := range total {
-		d.decoded.reject(i, d.badField, d.badReason)
+		d.decoded.Reject(i, d.badField, d.badReason)
 	}
 }
 
@@ -306,7 +306,7 @@ func (d *jsonDecoder) readList() error {
 			return tooManyPoints()
 		}
 		if d.json.Next() != jx.Object {
-			d.decoded.reject(index, "", "must be an object")
+			d.decoded.Reject(index, "", "must be an object")
 			if err := skip(d.json); err != nil {
 				return err
 			}
@@ -317,7 +317,7 @@ func (d *jsonDecoder) readList() error {
 			return err
 		}
 		if reason != "" {
-			d.decoded.reject(index, field, reason)
+			d.decoded.Reject(index, field, reason)
 		}
 	}
 	if err := array.Err(); err != nil {

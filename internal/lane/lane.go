@@ -154,7 +154,9 @@ type Rejection struct {
 	Error string `json:"error"`
 }
 
-func (d *Decoded) reject(index int, field, reason string) {
+// Reject names a point that is left out. index is its place in the request, above
+// that of the one before.
+func (d *Decoded) Reject(index int, field, reason string) {
 	d.gaps = append(d.gaps, int32(index))
 	d.RejectedTotal++
 	if len(d.Rejected) < MaxRejections {
