@@ -79,11 +79,11 @@ func (s *Server) Run(ctx context.Context) { s.page.Run(ctx) }
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.underWay.Add(-1)
-	crowded := s.underWay.Add(1) > maxRequests
-	if crowded || len(r.Header) > maxHeaderFields {
+	tooMany := s.underWay.Add(1) > maxRequests
+	if tooMany || len(r.Header) > maxHeaderFields {
 		r.Header = http.Header{} // whatever holds the request does not hold these
 		w.Header().Set("Connection", "close")
-		if crowded {
+		if tooMany {
 			w.Header().Set("Retry-After", retryAfter)
 			w.WriteHeader(http.StatusServiceUnavailable)
 			return
