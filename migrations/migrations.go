@@ -146,6 +146,23 @@ func versionStore() (database.Store, error) {
 	return versions, nil
 }
 
+// keepVersions leaves the table of versions to its owner: default privileges may
+// have given other roles those of a table of points, and whoever adds a version
+// keeps its migration from being applied. They may still read it.
+const keepVersions = `
+	DO $$
+	DECLARE
+		role name;
+	BEGIN
+		FOR role IN
+			SELECT DISTINCT pg_get_userbyid(granted.grantee)
+			FROM pg_class, aclexplode(relacl) AS granted
+			WHERE pg_class.oid = '` + versionTable + `'::regclass AND granted.grantee NOT IN (0, relowner)
+		LOOP
+			EXECUTE format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON ` + versionTable + ` FROM %I', role);
+		END LOOP;
+	END $$`
+
 // createVersionTable creates the table of versions unless it exists.
 func createVersionTable(ctx context.Context, transaction *sql.Tx, versions database.Store) error {
 	if exists, err := tableExists(ctx, transaction, versionTable); err != nil || exists {
@@ -155,6 +172,9 @@ func createVersionTable(ctx context.Context, transaction *sql.Tx, versions datab
 	if err == nil {
 		// Goose wants this row in its table.
 		err = versions.Insert(ctx, transaction, database.InsertRequest{Version: 0})
+	}
+	if err == nil {
+		_, err = transaction.ExecContext(ctx, keepVersions)
 	}
 	if err != nil {
 		return fmt.Errorf("create the table of versions: %w", err)
