@@ -31,16 +31,18 @@ const (
 // goroutines may use one at the same time.
 type breaker struct {
 	circuit *gobreaker.CircuitBreaker[struct{}]
-	client  redis.UniversalClient
+	client  *redis.Client
 	timeout time.Duration
 	logger  *slog.Logger
+
+	replicas *replicas
 }
 
 // newBreaker returns a breaker that is closed. It tells reportFailed of each
 // change: whether Redis has failed.
-func newBreaker(client redis.UniversalClient, timeout time.Duration, reportFailed func(bool), logger *slog.Logger) *breaker {
+func newBreaker(client *redis.Client, replicas *replicas, timeout time.Duration, reportFailed func(bool), logger *slog.Logger) *breaker {
 	return &breaker{
-		client: client, timeout: timeout, logger: logger,
+		client: client, replicas: replicas, timeout: timeout, logger: logger,
 		circuit: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 			Name:        "redis",
 			Timeout:     probeInterval,
@@ -99,14 +101,24 @@ func (b *breaker) run(ctx context.Context) {
 		_, _ = b.circuit.Execute(func() (struct{}, error) {
 			ctx, cancel := context.WithTimeout(ctx, b.timeout)
 			defer cancel()
-			return struct{}{}, probe(ctx, b.client)
+			return struct{}{}, b.probe(ctx)
 		})
 	})
 }
 
+// probe returns nil if Redis accepts writes and its replicas receive them.
+func (b *breaker) probe(ctx context.Context) error {
+	conn := b.client.Conn()
+	defer conn.Close()
+	if err := probe(ctx, conn); err != nil {
+		return err
+	}
+	return b.replicas.await(ctx, conn)
+}
+
 // probe returns nil if Redis accepts writes: one that is out of memory or a
 // replica answers a PING all the same.
-func probe(ctx context.Context, client redis.UniversalClient) error {
+func probe(ctx context.Context, client redis.Cmdable) error {
 	if err := client.Set(ctx, probeKey, 1, probeLifetime).Err(); err != nil {
 		return fmt.Errorf("probe Redis: %w", err)
 	}

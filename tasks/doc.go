@@ -14,7 +14,8 @@
 //   - breaker.do makes each round trip, and reports one that failed.
 //   - publisher.publish writes a payload as an asynq task: a batch task, or if
 //     it is small, a task that waits in one of the lane's aggregation groups,
-//     which groups.next chooses.
+//     which groups.next chooses. replicas.await holds the acknowledgement back
+//     until the replicas of Redis have it.
 //   - replayBuffer.add keeps a copy of what Redis has acknowledged for as long
 //     as Redis may forget it.
 //

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
 	"tracklane/internal/redisinfo"
@@ -22,6 +23,10 @@ type durability struct {
 
 	written bool // what it has acknowledged is in its file, and no sync is under way
 	failed  bool // it could not write its file
+
+	// replicas is how many have to have a write before it is acknowledged: those
+	// that are online, and at least as many as the server asks for.
+	replicas int
 
 	offset     int64 // of its replication stream
 	replicated int64 // the offset that all of its replicas have
@@ -73,8 +78,14 @@ func durabilityOf(fields redisinfo.Fields, fsync string, minReplicas int) durabi
 	if online < minReplicas {
 		d.replicated = -1
 	}
-	d.safe = appendOnly && fsync == "always" && online == 0 && minReplicas == 0
+	d.replicas = max(online, minReplicas)
+	d.safe = appendOnly && fsync == "always" && d.replicas == 0
 	return d
+}
+
+// clientOf returns an asynq client that enqueues through one connection.
+func clientOf(conn *redis.Conn) *asynq.Client {
+	return asynq.NewClientFromRedisClient(connClient{conn: conn})
 }
 
 // connClient is one connection as asynq's client takes it, which uses these

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"tracklane/internal/lane"
 	"tracklane/store"
 )
@@ -53,10 +51,13 @@ type EnqueuerOptions struct {
 func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor, writer *store.Writer, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
 	admission := &admission{backpressure: newBackpressure(lanes, options.MaxWaitingPoints, monitor.waiting, logger)}
 	monitor.observe(admission.backpressure.refresh)
-	replay := &replayBuffer{client: connections.Enqueue, writer: writer, reportFull: admission.copiesFull.Store, logger: logger}
-	publisher := newPublisher(asynq.NewClientFromRedisClient(connections.Enqueue), lanes, options.Batching, replay, monitor.waiting)
+	replay := &replayBuffer{
+		client: connections.Enqueue, writer: writer, replicas: newReplicas(),
+		reportFull: admission.copiesFull.Store, logger: logger,
+	}
+	publisher := newPublisher(connections.Enqueue, lanes, options.Batching, replay, monitor.waiting)
 	replay.publish = publisher.republish
-	breaker := newBreaker(connections.Enqueue, options.Timeout, admission.redisFailed.Store, logger)
+	breaker := newBreaker(connections.Enqueue, replay.replicas, options.Timeout, admission.redisFailed.Store, logger)
 	batchers := make(map[string]*batcher[[]byte])
 	for _, l := range lanes {
 		batchers[l.Name] = newBatcher(options.Batching,

@@ -58,7 +58,7 @@ func TestBreaker_StaysClosedWhenAWriteHadLittleTime(t *testing.T) {
 	t.Parallel()
 	_, connections := startRedis(t)
 	const timeout = time.Minute
-	b := newBreaker(connections.Enqueue, timeout, func(bool) {}, slog.New(slog.DiscardHandler))
+	b := newBreaker(connections.Enqueue, newReplicas(), timeout, func(bool) {}, slog.New(slog.DiscardHandler))
 	wait := func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()

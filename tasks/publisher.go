@@ -36,14 +36,19 @@ func taskOptions() []asynq.Option {
 // Any number of goroutines may use one at the same time.
 type publisher struct {
 	client   *asynq.Client
+	redis    *redis.Client // whose connections client uses
+	replicas *replicas
 	batching Batching
 	groups   map[string]*groups // by the lane's name
 	replay   *replayBuffer
 	waiting  *waitingCounter
 }
 
-func newPublisher(client *asynq.Client, lanes []*lane.Lane, batching Batching, replay *replayBuffer, waiting *waitingCounter) *publisher {
-	p := &publisher{client: client, batching: batching, groups: make(map[string]*groups), replay: replay, waiting: waiting}
+func newPublisher(client *redis.Client, lanes []*lane.Lane, batching Batching, replay *replayBuffer, waiting *waitingCounter) *publisher {
+	p := &publisher{
+		client: asynq.NewClientFromRedisClient(client), redis: client, replicas: replay.replicas,
+		batching: batching, groups: make(map[string]*groups), replay: replay, waiting: waiting,
+	}
 	for _, l := range lanes {
 		p.groups[l.Name] = newGroups(batching.MinPoints, batching.MaxDelay)
 	}
@@ -69,14 +74,34 @@ func (p *publisher) publishPoints(points *lane.Points, do func(write func(contex
 
 // publish writes a payload of at most MaxPoints points: as a batch task, or if
 // it holds fewer than MinPoints, as a task that waits in a group. It returns
-// nil when Redis has acknowledged the write. The payload must not change any
-// more: the replay buffer keeps it.
+// nil when Redis has acknowledged the write, and its replicas have it. The payload
+// must not change any more: the replay buffer keeps it.
 func (p *publisher) publish(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
-	if err := p.publishWith(ctx, p.client, l, payload, points); err != nil {
+	publish := p.publishAlone
+	if p.replicas.mayExist() {
+		publish = p.publishReplicated
+	}
+	if err := publish(ctx, l, payload, points); err != nil {
 		return err
 	}
 	p.replay.add(l, payload, points)
 	return nil
+}
+
+// publishAlone publishes a payload to a Redis without replicas.
+func (p *publisher) publishAlone(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
+	return p.publishWith(ctx, p.client, l, payload, points)
+}
+
+// publishReplicated publishes a payload and waits for the replicas, through one
+// connection: Redis waits for what the connection that asks has written.
+func (p *publisher) publishReplicated(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
+	conn := p.redis.Conn()
+	defer conn.Close()
+	if err := p.publishWith(ctx, clientOf(conn), l, payload, points); err != nil {
+		return err
+	}
+	return p.replicas.await(ctx, conn)
 }
 
 // republish publishes an entry of the replay buffer through one connection,
@@ -86,7 +111,7 @@ func (p *publisher) publish(ctx context.Context, l *lane.Lane, payload []byte, p
 func (p *publisher) republish(ctx context.Context, conn *redis.Conn, e *entry) error {
 	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
 	defer cancel()
-	return p.publishWith(ctx, asynq.NewClientFromRedisClient(connClient{conn: conn}), e.lane, e.payload, e.points)
+	return p.publishWith(ctx, clientOf(conn), e.lane, e.payload, e.points)
 }
 
 func (p *publisher) publishWith(ctx context.Context, client *asynq.Client, l *lane.Lane, payload []byte, points int) error {

@@ -26,6 +26,8 @@ type replayBuffer struct {
 	writer  *store.Writer
 	logger  *slog.Logger
 
+	replicas *replicas // told how many there are
+
 	reportFull func(bool) // told true when there is no room for more entries, and false when there is
 
 	safe atomic.Bool // Redis cannot forget what it acknowledges
@@ -141,6 +143,7 @@ func (r *replayBuffer) check(ctx context.Context) {
 // is safe with it.
 func (r *replayBuffer) observe(asked time.Time, state durability) {
 	r.safe.Store(state.safe)
+	r.replicas.required.Store(int64(state.replicas))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.runID != state.runID {
