@@ -139,7 +139,7 @@ func (b *body) releaseChunk() {
 // readBody reads what a client posted to a lane, up to the lane's limit. The body
 // must be released, an incomplete one too, which comes with the problem.
 func (s *Server) readBody(c *gin.Context, l *lane.Lane, check func(head []byte) error) (*body, *problem) {
-	b := &body{budget: s.budget, ctx: c.Request.Context(), buffer: s.budget.pools[0].Get().(*[]byte)}
+	b := s.newBody(c)
 	mediaType, parameters, problem := contentType(c.Request, l)
 	if problem != nil {
 		return b, problem
@@ -156,6 +156,23 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane, check func(head []byte) 
 		source = part
 	}
 	if err := b.readFrom(source, check); err != nil {
+		return b, readProblem(err, l)
+	}
+	return b, nil
+}
+
+// newBody returns a body of which nothing has been read.
+func (s *Server) newBody(c *gin.Context) *body {
+	return &body{budget: s.budget, ctx: c.Request.Context(), buffer: s.budget.pools[0].Get().(*[]byte)}
+}
+
+// readAnyBody is readBody of a body of whatever type.
+func (s *Server) readAnyBody(c *gin.Context, l *lane.Lane) (*body, *problem) {
+	b := s.newBody(c)
+	if c.Request.ContentLength > l.MaxBody {
+		return b, tooLarge(l)
+	}
+	if err := b.readFrom(http.MaxBytesReader(c.Writer, c.Request.Body, l.MaxBody), nil); err != nil {
 		return b, readProblem(err, l)
 	}
 	return b, nil

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/time/rate"
 
 	"tracklane/asynqmon"
 	"tracklane/internal/lane"
@@ -54,12 +55,15 @@ type Server struct {
 	senders   *rateLimiter
 	underWay  atomic.Int64 // requests
 	stopping  atomic.Bool
+
+	rejectedLog *rate.Limiter // of the log lines about what apps send
 }
 
 // New returns the server of a process: of its probes, of the operators'
 // endpoints, and of the lanes where there is an Ingest. It starts nothing.
 func New(config Config) *Server {
-	s := &Server{config: config, budget: newBudget(), senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst)}
+	s := &Server{config: config, budget: newBudget(), senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst),
+		rejectedLog: rate.NewLimiter(1, 10)}
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	s.router = s.newRouter(s.routeLanes, s.routeOperators)
 	if config.OperatorsApart {
@@ -147,6 +151,9 @@ func (s *Server) routeLanes(router *gin.Engine) {
 	if ingest := s.config.Ingest; ingest != nil {
 		for _, l := range ingest.Lanes {
 			router.POST("/"+l.Name, s.postPoints(ingest, l))
+			if l.Name == "live" {
+				s.routeTrackers(router, ingest, l)
+			}
 		}
 	}
 }

@@ -19,6 +19,8 @@ import (
 type Recorder struct {
 	registry *prometheus.Registry
 	lanes    map[string]*laneRecorder // by the lane's name
+
+	trackerRejected, distress *prometheus.CounterVec // by app
 }
 
 // Path is the way on which acknowledged points go into the database. It is the
@@ -90,6 +92,11 @@ func New(lanes []*lane.Lane, version string) *Recorder {
 	r.registry.MustRegister(requests, seconds, accepted, rejected, written, duplicates, refused, failures,
 		batchPoints, batchSeconds, endToEnd)
 
+	r.trackerRejected = counter("tracklane_tracker_rejected_total",
+		"Positions and messages of phones' apps that can never be stored.", "app")
+	r.distress = counter("tracklane_sos_total", "Messages of pilots in distress.", "app")
+	r.registry.MustRegister(r.trackerRejected, r.distress)
+
 	for _, l := range lanes {
 		r.lanes[l.Name] = &laneRecorder{
 			requests: requests.MustCurryWith(prometheus.Labels{"lane": l.Name}),
@@ -146,6 +153,14 @@ func (r *Recorder) Accepted(l *lane.Lane, path Path, points int) {
 func (r *Recorder) Rejected(l *lane.Lane, points int) {
 	r.lanes[l.Name].rejected.Add(float64(points))
 }
+
+// TrackerRejected counts what an app sent that can never be stored.
+func (r *Recorder) TrackerRejected(app string, n int) {
+	r.trackerRejected.WithLabelValues(app).Add(float64(n))
+}
+
+// Distress counts a message of a pilot in distress.
+func (r *Recorder) Distress(app string) { r.distress.WithLabelValues(app).Inc() }
 
 // Written counts a batch that was committed. points is what the database was
 // given, before duplicates were dropped.

@@ -1,0 +1,146 @@
+package handlers
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"tracklane/internal/auth"
+	"tracklane/internal/lane"
+	"tracklane/internal/tracker"
+)
+
+// routeTrackers routes what the apps of phones send to the lane live.
+func (s *Server) routeTrackers(router *gin.Engine, ingest *Ingest, live *lane.Lane) {
+	for _, adapter := range tracker.All() {
+		for _, route := range adapter.Routes {
+			router.Handle(route.Method, route.Path, s.handleTracker(ingest, live, adapter))
+		}
+	}
+}
+
+// handleTracker handles what one app sends. What it can never send rightly gets the
+// app's success, so that it does not come again: it is counted and logged.
+func (s *Server) handleTracker(ingest *Ingest, l *lane.Lane, adapter *tracker.Adapter) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		received := time.Now()
+		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
+		requestID(c)
+		claims, problem := s.authorize(c, l, trackerToken(c.Request, adapter), received)
+		if problem = s.limitToken(c, claims, problem, received); problem != nil {
+			writeFailure(c, adapter, problem)
+			return
+		}
+		report, response, problem := s.acceptReport(c, ingest, l, adapter, claims, received)
+		if problem != nil {
+			writeFailure(c, adapter, problem)
+			return
+		}
+		writeSuccess(c, adapter, report, response)
+	}
+}
+
+// acceptReport reads what an app sent and stores its positions. The problem is nil
+// when nothing of it is to be sent again, although some of it may be rejected.
+func (s *Server) acceptReport(
+	c *gin.Context, ingest *Ingest, l *lane.Lane, adapter *tracker.Adapter, claims *auth.Claims, received time.Time,
+) (report tracker.Report, response ingestResponse, p *problem) {
+	body, p := s.readAnyBody(c, l)
+	defer body.release()
+	if p != nil {
+		return report, response, p
+	}
+	space, done, p := s.budget.takeTurn(c.Request.Context(), body.size)
+	if p != nil {
+		return report, response, p
+	}
+	defer done()
+	report, err := adapter.Read(c.Request, body.text(space))
+	var malformed *lane.MalformedError
+	if err != nil && !errors.As(err, &malformed) {
+		return report, response, decodeProblem(err)
+	}
+	sender := newSender(c.Request, claims)
+	if report.Distress != "" {
+		s.distress(c, adapter, report, sender)
+	}
+	decoded := adapter.Decode(l, report, sender, lane.DecodeOptions{Now: received, RequestID: requestID(c)})
+	if malformed != nil {
+		decoded.Reject(0, "", malformed.Reason)
+	}
+	if decoded.RejectedTotal > 0 {
+		s.logRejected(c, l, adapter, &decoded)
+	}
+	response = ingestResponse{status: "nothing stored", decoded: &decoded}
+	if decoded.Points.Len() == 0 {
+		return report, response, nil
+	}
+	stored, p := s.ingest(c, ingest, l, &decoded)
+	if p != nil && p.Status == http.StatusUnprocessableEntity { // the dead-letter table has the points
+		return report, response, nil
+	}
+	return report, stored, p
+}
+
+// trackerToken is the token of a request, from where every client may have it or
+// else from where the app has it.
+func trackerToken(r *http.Request, adapter *tracker.Adapter) string {
+	token := tokenOf(r)
+	if token == "" && adapter.Token != nil {
+		token = adapter.Token(r)
+	}
+	return token
+}
+
+func newSender(r *http.Request, claims *auth.Claims) tracker.Sender {
+	sender := tracker.Sender{FlightID: r.URL.Query().Get("flight_id")}
+	if claims != nil {
+		sender.Pilot, sender.Race = claims.Pilot, claims.Race
+	}
+	return sender
+}
+
+// logRejected counts what an app sent that can never be stored, and logs it unless
+// much of it comes.
+func (s *Server) logRejected(c *gin.Context, l *lane.Lane, adapter *tracker.Adapter, decoded *lane.Decoded) {
+	s.config.Recorder.Rejected(l, decoded.RejectedTotal)
+	s.config.Recorder.TrackerRejected(adapter.Name, decoded.RejectedTotal)
+	if s.rejectedLog.Allow() {
+		first := decoded.Rejected[0]
+		s.config.Logger.Warn("an app sent what can never be stored", "app", adapter.Name, "rejected", decoded.RejectedTotal,
+			"field", first.Field, "reason", first.Error, "request_id", requestID(c))
+	}
+}
+
+// distress makes it known that a pilot needs help.
+func (s *Server) distress(c *gin.Context, adapter *tracker.Adapter, report tracker.Report, sender tracker.Sender) {
+	s.config.Recorder.Distress(adapter.Name)
+	s.config.Logger.Warn("SOS: a pilot is in distress", "app", adapter.Name, "pilot", sender.Pilot, "race", sender.Race,
+		"device", report.Device, "says", report.Distress, "request_id", requestID(c))
+}
+
+func writeSuccess(c *gin.Context, adapter *tracker.Adapter, report tracker.Report, response ingestResponse) {
+	success := adapter.Success
+	if success.ContentType == "" {
+		c.Data(success.Status, "application/json; charset=utf-8", response.appendJSON(make([]byte, 0, 160)))
+		return
+	}
+	if report.Body != "" {
+		success.Body = report.Body
+	}
+	c.Data(success.Status, success.ContentType, []byte(success.Body))
+}
+
+func writeFailure(c *gin.Context, adapter *tracker.Adapter, p *problem) {
+	if adapter.Failure == nil {
+		p.write(c, nil)
+		return
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		c.Header("Retry-After", retryAfter)
+	}
+	response := adapter.Failure(c.Request, p.Status, p.Detail)
+	c.Data(response.Status, response.ContentType, []byte(response.Body))
+}

@@ -1,0 +1,86 @@
+package handlers
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/lane"
+)
+
+const (
+	ownTracksPoint = `{"_type":"location","tst":1783944000,"lat":46.5,"lon":7.25,"tid":"xy"}`
+	overlandBatch  = `{"locations":[{"type":"Feature","geometry":{"type":"Point","coordinates":[7.25,46.5]},"properties":{"timestamp":"2026-07-13T12:00:00Z","device_id":"7"}}]}`
+	livePoint      = "/track.php?leolive=4&sid=77&pid=2&lat=46.50000&lon=7.25000&alt=1800&sog=36&cog=360&tm=1783944000"
+	parameters     = "id=7&timestamp=1783944000&lat=46.5&lon=7.25"
+)
+
+// Each app hears these bytes of what was stored, and of what never can be: anything
+// else comes again, for ever.
+func TestTrackers_HearWhatTheyUnderstand(t *testing.T) {
+	t.Parallel()
+	_, url, pool := newTestServer(t, lane.All(lane.Options{}))
+	const asJSON, form = "application/json", "application/x-www-form-urlencoded"
+	for name, c := range map[string]struct {
+		method, target, contentType, body string
+		wantType, want                    string // begins the body where it ends in …
+	}{
+		"OwnTracks":               {"POST", "/live/owntracks", asJSON, ownTracksPoint, asJSON, "[]"},
+		"OwnTracks, empty":        {"POST", "/live/owntracks", asJSON, "", asJSON, "[]"},
+		"OwnTracks, a dump":       {"POST", "/live/owntracks", asJSON, `{"_type":"dump"}`, asJSON, "[]"},
+		"OwnTracks, encrypted":    {"POST", "/live/owntracks", asJSON, `{"_type":"encrypted","data":"x"}`, asJSON, "[]"},
+		"OwnTracks, a bad place":  {"POST", "/live/owntracks", asJSON, strings.Replace(ownTracksPoint, "46.5", "146.5", 1), asJSON, "[]"},
+		"OwnTracks, too large":    {"POST", "/live/owntracks", asJSON, strings.Repeat(" ", 2<<20), asJSON, "[]"},
+		"Overland":                {"POST", "/live/overland", asJSON, overlandBatch, asJSON, `{"result":"ok"}`},
+		"Overland, a bad place":   {"POST", "/live/overland", asJSON, strings.Replace(overlandBatch, "46.5", "146.5", 1), asJSON, `{"result":"ok"}`},
+		"LiveTrack24":             {"GET", livePoint, "", "", "text/plain", "OK"},
+		"LiveTrack24, no time":    {"GET", livePoint + "x", "", "", "text/plain", "OK"},
+		"LiveTrack24, start":      {"GET", "/track.php?leolive=2&sid=77&pid=1&user=anna&pass=x", "", "", "text/plain", "OK"},
+		"LiveTrack24, login":      {"GET", "/client.php?op=login&user=anna&pass=x", "", "", "text/plain", "13427323"},
+		"OsmAnd":                  {"GET", "/live/osmand?" + parameters, "", "", asJSON, `{"status":"stored","points":1,…`},
+		"OsmAnd, no time":         {"GET", "/live/osmand?id=7&lat=1&lon=2", "", "", asJSON, `{"status":"nothing stored","points":0,"rejected":[{"index":0,"field":"timestamp","error":"is missing"}],"rejected_total":1}` + "\n"},
+		"Traccar Client, form":    {"POST", "/live/traccar", form, parameters, asJSON, `{"status":"stored","points":1,…`},
+		"Traccar Client, nothing": {"POST", "/live/traccar", form, "id=7&batt=80", asJSON, `{"status":"nothing stored","points":0,"rejected":[],"rejected_total":0}` + "\n"},
+		"GPSLogger":               {"GET", "/live/gpslogger?" + parameters + "&spd=3", "", "", asJSON, `{"status":"stored","points":1,…`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := send(t, c.method, url+c.target, strings.NewReader(c.body), "Content-Type", c.contentType)
+			assert.Equal(t, http.StatusOK, got.code, got.text)
+			assert.Equal(t, c.wantType, strings.TrimSuffix(got.header.Get("Content-Type"), "; charset=utf-8"))
+			if begins, cut := strings.CutSuffix(c.want, "…"); cut {
+				assert.True(t, strings.HasPrefix(got.text, begins), got.text)
+			} else {
+				assert.Equal(t, c.want, got.text)
+			}
+		})
+	}
+	var flights int
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(DISTINCT flight_id) FROM live_track_points").Scan(&flights))
+	assert.Equal(t, 6, flights)
+}
+
+// What was not stored, and could be later, is not acknowledged.
+func TestTrackers_AreToldToSendAgain(t *testing.T) {
+	t.Parallel()
+	_, url, pool := newTestServer(t, lane.All(lane.Options{}))
+	pool.Close() // Redis is down already
+	for name, c := range map[string]struct{ method, target, body, want string }{
+		"OwnTracks":      {"POST", "/live/owntracks", ownTracksPoint, `{"error":`},
+		"Overland":       {"POST", "/live/overland", overlandBatch, `{"error":`},
+		"LiveTrack24":    {"GET", livePoint, "", "NOK : "},
+		"OsmAnd":         {"GET", "/live/osmand?" + parameters, "", `{"title":`},
+		"Traccar Client": {"POST", "/live/traccar?" + parameters, "", `{"title":`},
+		"GPSLogger":      {"GET", "/live/gpslogger?" + parameters, "", `{"title":`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := send(t, c.method, url+c.target, strings.NewReader(c.body))
+			assert.Equal(t, http.StatusServiceUnavailable, got.code)
+			assert.Equal(t, retryAfter, got.header.Get("Retry-After"))
+			assert.True(t, strings.HasPrefix(got.text, c.want), got.text)
+		})
+	}
+}

@@ -1,0 +1,4 @@
+package tracker
+
+// Microseconds is microseconds, for the tests.
+var Microseconds = microseconds //nolint:gochecknoglobals // of the tests alone
