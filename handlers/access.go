@@ -33,6 +33,10 @@ type Access struct {
 	// says who a client is.
 	TrustedProxies []netip.Prefix
 
+	// Origins are those of the web pages that may call what clients may, as
+	// browsers send them.
+	Origins []string
+
 	// Hosts are the names of this server, beside its addresses and localhost, for
 	// which the operators' web UI of the queues changes something.
 	Hosts []string

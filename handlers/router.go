@@ -67,7 +67,8 @@ func New(config Config) *Server {
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	s.router = s.newRouter(s.routeLanes, s.routeOperators)
 	if config.OperatorsApart {
-		s.router, s.operators = s.newRouter(s.routeLanes), s.newRouter(s.routeOperators)
+		none := func(*gin.Engine) {}
+		s.router, s.operators = s.newRouter(s.routeLanes, none), s.newRouter(none, s.routeOperators)
 	}
 	return s
 }
@@ -108,7 +109,10 @@ const (
 	maxRequests = 5000
 )
 
-func (s *Server) newRouter(routes ...func(*gin.Engine)) *gin.Engine {
+// newRouter returns a router of the routes for clients, which web pages of other
+// origins may call if Access says so, and of those for operators, which they may
+// not.
+func (s *Server) newRouter(routeClients, routeOperators func(*gin.Engine)) *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
 	router.RedirectTrailingSlash = false // a redirect would lose the token of /t/TOKEN/live/
@@ -127,9 +131,15 @@ func (s *Server) newRouter(routes ...func(*gin.Engine)) *gin.Engine {
 	router.NoMethod(func(c *gin.Context) {
 		(&problem{Status: http.StatusMethodNotAllowed, Title: "Method not allowed"}).write(c, nil)
 	})
-	for _, route := range routes {
-		route(router)
+	shared := newCORS(s.config.Access.Origins)
+	if len(shared.origins) > 0 {
+		router.Use(shared.allow)
 	}
+	routeClients(router)
+	if len(shared.origins) > 0 {
+		shared.share(router)
+	}
+	routeOperators(router)
 	return router
 }
 

@@ -14,7 +14,7 @@ import (
 func (p *Program) access() handlers.Access {
 	access := handlers.Access{
 		RateLimit: p.config.RateLimit, RateBurst: p.config.RateBurst,
-		TrustedProxies: p.config.TrustedProxies, Hosts: p.hosts(),
+		TrustedProxies: p.config.TrustedProxies, Origins: p.config.CORSOrigins, Hosts: p.hosts(),
 	}
 	if p.config.AuthRequired() {
 		access.Tokens = auth.NewVerifier(p.config.SecretKey, p.config.SecretKeyPrevious)

@@ -114,6 +114,10 @@ type Config struct {
 	// says who a client is. Default none.
 	TrustedProxies Networks `env:"TRUSTED_PROXIES" format:"networks" help:"networks of reverse proxies whose X-Forwarded-For is believed, with commas"`
 
+	// CORSOrigins are those of the web pages that may call the endpoints of
+	// clients, not those of operators. Default none.
+	CORSOrigins Origins `env:"CORS_ORIGINS" format:"origins" help:"origins of web pages that may call the API, with commas; empty = none"`
+
 	// FlymasterSecret checks the key that a Flymaster device sends. Default
 	// empty: with Auth on, a device needs a token.
 	FlymasterSecret string `env:"FLYMASTER_SECRET" secret:"true" help:"checks the key that a Flymaster device sends; empty = a device needs a token"`
