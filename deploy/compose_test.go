@@ -4,6 +4,7 @@ package deploy
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,7 +24,7 @@ import (
 const composeFile = "../compose.yaml"
 
 var passwords = []string{
-	"POSTGRES_PASSWORD=thermal", "REDIS_PASSWORD=glide",
+	"POSTGRES_PASSWORD=thermal", "POSTGRES_OWNER_PASSWORD=ridge", "POSTGRES_APP_PASSWORD=wave", "REDIS_PASSWORD=glide",
 	"SECRET_KEY=0123456789abcdef0123456789abcdef", "OPERATOR_PASSWORD=cloudbase",
 }
 
@@ -132,10 +133,14 @@ func TestCompose_KeepsDataInNamedVolumes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			mounts := project.Services[name].Volumes
-			require.Len(t, mounts, 1)
 			assert.Equal(t, types.VolumeTypeVolume, mounts[0].Type)
 			assert.Equal(t, target, mounts[0].Target)
 			assert.Contains(t, project.Volumes, mounts[0].Source)
+			for _, mount := range mounts[1:] {
+				assert.Equal(t, types.VolumeTypeBind, mount.Type)
+				assert.True(t, mount.ReadOnly)
+				assert.FileExists(t, mount.Source)
+			}
 		})
 	}
 }
@@ -194,8 +199,12 @@ func TestCompose_ConnectsTracklaneToItsServices(t *testing.T) {
 			require.NoError(t, err)
 			database := project.Services["timescaledb"].Environment
 			assert.Equal(t, "timescaledb", pool.ConnConfig.Host)
-			assert.Equal(t, *database["POSTGRES_USER"], pool.ConnConfig.User)
-			assert.Equal(t, *database["POSTGRES_PASSWORD"], pool.ConnConfig.Password)
+			role, password := "tracklane_app", "POSTGRES_APP_PASSWORD"
+			if name == "migrate" {
+				role, password = "tracklane_owner", "POSTGRES_OWNER_PASSWORD"
+			}
+			assert.Equal(t, role, pool.ConnConfig.User)
+			assert.Equal(t, *database[password], pool.ConnConfig.Password)
 			assert.Equal(t, *database["POSTGRES_DB"], pool.ConnConfig.Database)
 
 			redis, err := loaded.Redis.Options()
@@ -209,13 +218,92 @@ func TestCompose_ConnectsTracklaneToItsServices(t *testing.T) {
 	}
 }
 
-func TestCompose_PublishesTheAddressThatTheAPIListensOn(t *testing.T) {
-	api := load(t, cli.WithEnv(passwords)).Services["api"]
-	loaded, err := config.Load(environ(api))
+func TestCompose_PublishesOperatorsOnThisMachineAlone(t *testing.T) {
+	for publish, host := range map[string]string{"": "127.0.0.1", "443": "", "192.0.2.1:8080": "192.0.2.1"} {
+		t.Run(publish, func(t *testing.T) {
+			api := load(t, cli.WithEnv(append([]string{"PUBLISH=" + publish}, passwords...))).Services["api"]
+			loaded, err := config.Load(environ(api))
+			require.NoError(t, err)
+			require.Len(t, api.Ports, 2)
+			assert.Equal(t, ":8080", loaded.HTTPAddr)
+			assert.Equal(t, uint32(8080), api.Ports[0].Target)
+			assert.Equal(t, host, api.Ports[0].HostIP)
+			assert.Equal(t, ":8081", loaded.OperatorAddr)
+			assert.Equal(t, uint32(8081), api.Ports[1].Target)
+			assert.Equal(t, "127.0.0.1", api.Ports[1].HostIP)
+		})
+	}
+}
+
+// allServices are those of the profiles, too.
+func allServices(t *testing.T) types.Services {
+	t.Helper()
+	return load(t, cli.WithEnv(passwords), cli.WithProfiles([]string{"*"})).Services
+}
+
+func TestCompose_KeepsEveryServiceToWhatItNeeds(t *testing.T) {
+	for name, service := range allServices(t) {
+		t.Run(name, func(t *testing.T) {
+			assert.True(t, service.ReadOnly, "its files cannot be changed")
+			assert.Equal(t, []string{"ALL"}, service.CapDrop)
+			assert.Equal(t, []string{"no-new-privileges:true"}, service.SecurityOpt)
+			assert.False(t, service.Privileged)
+			assert.Positive(t, service.MemLimit)
+			var added []string
+			if name == "caddy" { // for ports 80 and 443
+				added = []string{"NET_BIND_SERVICE"}
+			}
+			assert.Equal(t, added, service.CapAdd)
+		})
+	}
+}
+
+func TestCompose_KeepsTheNetworksApart(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords), cli.WithProfiles([]string{"*"}))
+	assert.True(t, bool(project.Networks["data"].Internal), "nothing outside reaches the database and Redis")
+	want := map[string][]string{
+		"timescaledb": {"data"}, "redis": {"data"}, "migrate": {"data"},
+		"api": {"clients", "data", "operators"}, "worker": {"data", "operators"},
+		"caddy": {"clients"}, "prometheus": {"operators"}, "grafana": {"operators"},
+	}
+	for name, service := range project.Services {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, want[name], slices.Sorted(maps.Keys(service.Networks)))
+			if slices.Equal(want[name], []string{"data"}) {
+				assert.Empty(t, service.Ports)
+			}
+		})
+	}
+}
+
+// Only Caddy's own address may say who a client is, and no other container gets it.
+func TestCompose_TrustsCaddyAlone(t *testing.T) {
+	project := load(t, cli.WithEnv(passwords), cli.WithProfiles([]string{"*"}))
+	loaded, err := config.Load(environ(project.Services["api"]))
 	require.NoError(t, err)
-	require.Len(t, api.Ports, 1)
-	assert.Equal(t, ":8080", loaded.HTTPAddr)
-	assert.Equal(t, uint32(8080), api.Ports[0].Target)
+	require.Len(t, loaded.TrustedProxies, 1)
+	trusted := loaded.TrustedProxies[0]
+	assert.True(t, trusted.IsSingleIP())
+	assert.Equal(t, project.Services["caddy"].Networks["clients"].Ipv4Address, trusted.Addr().String())
+
+	pool := project.Networks["clients"].Ipam.Config[0]
+	assert.True(t, netip.MustParsePrefix(pool.Subnet).Contains(trusted.Addr()))
+	assert.False(t, netip.MustParsePrefix(pool.IPRange).Contains(trusted.Addr()))
+}
+
+func TestCompose_MountsWhatTLSNeeds(t *testing.T) {
+	services := load(t, cli.WithEnv(append([]string{"TLS_DIR=/etc/ssl/tracklane", "TLS_CERT_FILE=/tls/cert.pem", "TLS_KEY_FILE=/tls/key.pem"}, passwords...))).Services
+	for _, name := range []string{"api", "worker"} {
+		loaded, err := config.Load(environ(services[name]))
+		require.NoError(t, err)
+		assert.Equal(t, "/tls/cert.pem", loaded.TLSCertFile, name)
+		require.Len(t, services[name].Volumes, 1)
+		mount := services[name].Volumes[0]
+		assert.Equal(t, "/etc/ssl/tracklane", mount.Source, name)
+		assert.Equal(t, "/tls", mount.Target, name)
+		assert.True(t, mount.ReadOnly, name)
+	}
+	assert.DirExists(t, allServices(t)["api"].Volumes[0].Source)
 }
 
 func TestCompose_WaitsLongerThanTracklaneTakesToStop(t *testing.T) {

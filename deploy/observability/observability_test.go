@@ -171,7 +171,7 @@ func profile(t *testing.T) *types.Project {
 	t.Helper()
 	prepared, err := cli.NewProjectOptions([]string{"../../compose.yaml"},
 		cli.WithEnv([]string{
-			"POSTGRES_PASSWORD=thermal", "REDIS_PASSWORD=glide",
+			"POSTGRES_PASSWORD=thermal", "POSTGRES_OWNER_PASSWORD=ridge", "POSTGRES_APP_PASSWORD=wave", "REDIS_PASSWORD=glide",
 			"SECRET_KEY=0123456789abcdef0123456789abcdef", "OPERATOR_PASSWORD=cloudbase",
 		}),
 		cli.WithProfiles([]string{"observability"}))
@@ -216,13 +216,13 @@ func TestPrometheus_ScrapesEachProcessAndReadsTheAlerts(t *testing.T) {
 	for _, job := range read.ScrapeConfigs {
 		for _, discovery := range job.DNS {
 			assert.Equal(t, "A", discovery.Type)
-			assert.Equal(t, 8080, discovery.Port)
+			assert.Equal(t, 8081, discovery.Port)
 			scraped = append(scraped, discovery.Names...)
 		}
 	}
 	assert.ElementsMatch(t, []string{"api", "worker"}, scraped)
 	for _, name := range scraped {
-		assert.Equal(t, ":8080", *project.Services[name].Environment["HTTP_ADDR"], name)
+		assert.Equal(t, ":8081", *project.Services[name].Environment["OPERATOR_ADDR"], name)
 	}
 }
 
