@@ -43,6 +43,7 @@ func NewInspector(connections *Connections, lanes []*lane.Lane) *Inspector {
 // Redis is what is known of the Redis server.
 type Redis struct {
 	Connected       bool
+	Err             error // why it is not connected
 	Version         string
 	RunID           string // another one after each start
 	UsedMemory      int64  // bytes
@@ -57,7 +58,7 @@ type Redis struct {
 }
 
 // Redis returns the state of the server. A server that does not respond is not
-// connected, and a field that it does not report is zero.
+// connected, which Err explains, and a field that it does not report is zero.
 func (i *Inspector) Redis(ctx context.Context) Redis {
 	start := time.Now()
 	asked := i.now()
@@ -76,7 +77,7 @@ func (i *Inspector) Redis(ctx context.Context) Redis {
 	if err != nil {
 		// An old or an embedded server may know fewer sections.
 		if err = i.client.Ping(ctx).Err(); err != nil {
-			return Redis{}
+			return Redis{Err: err}
 		}
 	}
 	state := Redis{Connected: true, Latency: time.Since(start)}

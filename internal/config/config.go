@@ -4,6 +4,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -240,13 +241,22 @@ func (c Config) CheckAuth(api bool) error {
 func (c Config) DatabasePool() (*pgxpool.Config, error) {
 	pool, err := pgxpool.ParseConfig(c.DatabaseURL)
 	if err != nil {
-		return nil, errDatabaseURL // pgx's own error may quote the password
+		return nil, databaseURLError(err)
 	}
 	pool.MaxConns = int32(c.DatabaseMaxConnections)
 	return pool, nil
 }
 
 var errDatabaseURL = errors.New("DATABASE_URL (value not shown): must be " + databaseForm)
+
+// databaseURLError says what is wrong with a DATABASE_URL for which pgx has an
+// error. That may quote the password; the error of a file that it names does not.
+func databaseURLError(err error) error {
+	if file, found := errors.AsType[*fs.PathError](err); found {
+		return fmt.Errorf("DATABASE_URL (value not shown): a file that it names cannot be read: %w", file)
+	}
+	return errDatabaseURL
+}
 
 const databaseForm = "a PostgreSQL URL such as postgres://user:password@host:5432/database, " +
 	"special characters of the password percent-encoded"

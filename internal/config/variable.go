@@ -175,7 +175,7 @@ func (v variable) check(value string) error {
 	switch v.field.Tag.Get("format") {
 	case "database":
 		if _, err := pgxpool.ParseConfig(value); err != nil {
-			return errDatabaseURL // pgx's own error may quote the password
+			return databaseURLError(err)
 		}
 		return nil
 	case "redis":

@@ -155,7 +155,8 @@ func (c *Collector) collectDatabase(ctx context.Context) Database {
 	start := time.Now()
 	found, err := c.config.Database.Check(ctx)
 	if err != nil {
-		return d // it counts as down; why is in the log of who writes to it
+		d.Err = err // it counts as down
+		return d
 	}
 	d.Connected, d.Latency = true, time.Since(start)
 	d.TimescaleDB, d.NoSync, d.Writable = found.TimescaleDB, found.NoSync, found.Writable
@@ -178,7 +179,7 @@ type queueState struct {
 func (c *Collector) collectQueues(ctx context.Context) queueState {
 	state := queueState{redis: c.config.Inspector.Redis(ctx)}
 	if !state.redis.Connected {
-		return queueState{}
+		return queueState{redis: state.redis}
 	}
 	if err := c.fillQueues(ctx, &state); err != nil {
 		c.config.Logger.Warn("the queues cannot be inspected; Redis counts as down", "error", err)

@@ -4,6 +4,8 @@
 package status
 
 import (
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -49,9 +51,11 @@ type Snapshot struct {
 	Workers []tasks.WorkerProcess
 }
 
-// Database is the state of PostgreSQL. All but Pool is zero while it is down.
+// Database is the state of PostgreSQL. All but Pool and Err is zero while it is
+// down.
 type Database struct {
 	Connected   bool
+	Err         error // why it is not connected
 	Latency     time.Duration
 	TimescaleDB bool // the extension is installed
 	Writable    bool // points of every lane can be inserted
@@ -109,6 +113,12 @@ func (s Snapshot) Reasons() []string {
 	case !s.Database.Connected:
 		add("The database is down: points wait in Redis.")
 	}
+	if reason := certificateError(s.Redis.Err); reason != nil {
+		add("The TLS certificate of Redis is not accepted: %v.", reason)
+	}
+	if reason := certificateError(s.Database.Err); reason != nil {
+		add("The TLS certificate of the database is not accepted: %v.", reason)
+	}
 	if s.Database.Connected && !s.Database.Writable {
 		add("The database accepts no points: it is read-only, a table is missing, or this process's role may not insert into it.")
 	}
@@ -135,6 +145,21 @@ func (s Snapshot) Reasons() []string {
 		add("The database refused points: look at 'tracklane rejected list'.")
 	}
 	return reasons
+}
+
+// certificateError returns what makes a server's certificate unacceptable, which no
+// waiting cures; nil if err has another cause.
+func certificateError(err error) error {
+	if unknown, found := errors.AsType[x509.UnknownAuthorityError](err); found {
+		return unknown
+	}
+	if other, found := errors.AsType[x509.HostnameError](err); found {
+		return other
+	}
+	if invalid, found := errors.AsType[x509.CertificateInvalidError](err); found {
+		return invalid
+	}
+	return nil
 }
 
 // addRedisReasons adds what is wrong with a Redis that responds.
