@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"tracklane/asynqmon"
@@ -51,7 +52,8 @@ type Server struct {
 
 	operators http.Handler // nil unless apart
 	page      *statuspage.Page
-	budget    *budget // of the memory of requests
+	budget    *budget             // of the memory of requests
+	uploads   *semaphore.Weighted // of files, at the same time
 	senders   *rateLimiter
 	underWay  atomic.Int64 // requests
 	stopping  atomic.Bool
@@ -62,8 +64,8 @@ type Server struct {
 // New returns the server of a process: of its probes, of the operators'
 // endpoints, and of the lanes where there is an Ingest. It starts nothing.
 func New(config Config) *Server {
-	s := &Server{config: config, budget: newBudget(), senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst),
-		rejectedLog: rate.NewLimiter(1, 10)}
+	s := &Server{config: config, budget: newBudget(), uploads: semaphore.NewWeighted(maxUploads), rejectedLog: rate.NewLimiter(1, 10),
+		senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst)}
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	s.router = s.newRouter(s.routeLanes, s.routeOperators)
 	if config.OperatorsApart {
@@ -160,7 +162,11 @@ func (s *Server) routeOperators(router *gin.Engine) {
 func (s *Server) routeLanes(router *gin.Engine) {
 	if ingest := s.config.Ingest; ingest != nil {
 		for _, l := range ingest.Lanes {
-			router.POST("/"+l.Name, s.postPoints(ingest, l))
+			handler := s.postPoints(ingest, l)
+			if l.Files {
+				handler = s.postUpload(ingest, l)
+			}
+			router.POST("/"+l.Name, handler)
 			if l.Name == "live" {
 				s.routeTrackers(router, ingest, l)
 			}

@@ -83,6 +83,9 @@ type Lane struct {
 	// always accepted.
 	ContentTypes []string
 
+	// Files says that the endpoint accepts files of flights, too.
+	Files bool
+
 	// PlainText makes the endpoint respond "OK" or "NOK" in plain text unless
 	// the client accepts JSON.
 	PlainText bool
@@ -232,7 +235,7 @@ func live() *Lane {
 func upload() *Lane {
 	l := flightLane()
 	l.Name, l.Priority, l.Weight = "upload", 2, 3
-	l.Table, l.MaxBody = "uploaded_track_points", 16*megabyte
+	l.Table, l.MaxBody, l.Files = "uploaded_track_points", 16*megabyte, true
 	return l
 }
 

@@ -22,6 +22,7 @@ func jsonFormat() format {
 		name: "GeoJSON", extensions: []string{".geojson", ".json"},
 		mediaTypes: []string{"application/geo+json", "application/vnd.geo+json"},
 		matches:    func(prefix []byte) bool { return firstByte(prefix) == '{' },
+		held:       maxHeld * bytesHeld,
 		read: func(f *File) error {
 			if mark, _ := f.source.Peek(3); string(mark) == "\xef\xbb\xbf" {
 				_, _ = f.source.Discard(len(mark)) // they are in the buffer

@@ -16,13 +16,17 @@ func kmlFormat() format {
 		name: "KML", extensions: []string{".kml"},
 		mediaTypes: []string{"application/vnd.google-earth.kml+xml"},
 		matches:    func(prefix []byte) bool { return isXML(prefix) && root.Match(prefix) },
+		held:       maxHeld * bytesHeld,
 		read:       func(f *File) error { return (&kmlReader{file: f, xml: newXMLReader(f.source)}).read() },
 	}
 }
 
 // maxHeld is how many points of a part of a file are held at the most: of a KML
 // track the times that wait for their places, of a GeoJSON line all of it.
-const maxHeld = 250_000
+const maxHeld = 100_000
+
+// bytesHeld is what one of them takes.
+const bytesHeld = 80
 
 // kmlReader reads one KML file.
 type kmlReader struct {

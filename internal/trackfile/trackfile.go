@@ -97,6 +97,10 @@ type format struct {
 	// mark, and at most prefixBytes.
 	matches func(prefix []byte) bool
 
+	// held is how many bytes of a file are in memory at the most, where it cannot be
+	// read point by point.
+	held int
+
 	// read hands a file's fixes to its emit and reject. What comes of reading the
 	// source is returned as it is.
 	read func(f *File) error
@@ -125,6 +129,15 @@ func (f *File) Read(sink Sink) error {
 		return format
 	}
 	return err
+}
+
+// Held is how many bytes reading the file may take at the most, beyond the few that
+// any file does.
+func (f *File) Held() int {
+	if f.format == nil {
+		return 0
+	}
+	return f.format.held
 }
 
 // usable returns an error if the whole file has no fix with a time.

@@ -130,7 +130,7 @@ func (w *walker) walkZip(source *bufio.Reader, name string, containers []string)
 		if err != nil {
 			return expandError(err)
 		}
-		if skipEntry(entry.name) {
+		if skipEntry(entry.name) || strings.HasSuffix(strings.ToLower(name), ".kmz") && !strings.EqualFold(path.Ext(entry.name), ".kml") {
 			_, err = io.Copy(io.Discard, &expander{walker: w, r: entry})
 		} else if w.files++; w.files > w.limits.Files {
 			return ErrLimits
@@ -170,6 +170,7 @@ func count(containers []string, kind string) (n int) {
 }
 
 // skipEntry reports whether an entry is a directory or what an operating system adds.
+// Of a KMZ file, pictures are skipped, too.
 func skipEntry(name string) bool {
 	base := path.Base(strings.ReplaceAll(name, `\`, "/"))
 	return strings.HasSuffix(name, "/") || strings.HasPrefix(name, "__MACOSX/") ||
