@@ -2,9 +2,11 @@ package handlers
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -294,4 +296,27 @@ func TestServer_RefusesManyHeaderFields(t *testing.T) {
 	}
 	assert.Equal(t, http.StatusOK, send(t, http.MethodGet, base+"/livez", nil, fields[:maxHeaderFields]...).code)
 	assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, send(t, http.MethodGet, base+"/livez", nil, fields...).code)
+}
+
+func TestServer_LogsAPanicWithoutTheToken(t *testing.T) {
+	t.Parallel()
+	lanes := lane.All(lane.Options{})
+	lanes[1].Decode = func([]byte, lane.DecodeOptions) (lane.Decoded, error) { panic("a mistake") }
+	s, _, _ := newTestServer(t, lanes)
+	var logged bytes.Buffer
+	config := s.config
+	config.Logger = slog.New(slog.NewJSONHandler(&logged, nil))
+	config.Access.Tokens = auth.NewVerifier(testKey, "")
+	secret := token(t, "anna", "", "upload")
+	for _, request := range []*http.Request{
+		httptest.NewRequest(http.MethodPost, "/t/"+secret+"/upload", strings.NewReader(onePoint(""))),
+		httptest.NewRequest(http.MethodPost, "/upload?token="+secret, strings.NewReader(onePoint(""))),
+	} {
+		recorder := httptest.NewRecorder()
+		New(config).ServeHTTP(recorder, request)
+		assert.Equal(t, http.StatusInternalServerError, recorder.Code)
+		assert.NotContains(t, recorder.Body.String(), secret)
+	}
+	assert.Contains(t, logged.String(), "a mistake")
+	assert.NotContains(t, logged.String(), secret)
 }
