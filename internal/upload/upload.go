@@ -1,0 +1,316 @@
+// Package upload sends files of flights to a tracklane server.
+package upload
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"text/tabwriter"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/term"
+
+	"tracklane/internal/trackfile"
+)
+
+// Options says where files go.
+type Options struct {
+	URL   string // of the server, like http://localhost:8080
+	Token string // goes with each request; empty = none
+
+	// Delay is how long the first retry waits where the server does not say; each
+	// waits twice as long, up to 30 s. 0 is a second.
+	Delay time.Duration
+}
+
+const (
+	parallel = 4
+	attempts = 10 // of each file
+
+	longestDelay = 30 * time.Second
+	maxResponse  = 4 << 20 // bytes of a response that are read
+)
+
+// Result is what became of a file.
+type Result struct {
+	Path                       string
+	Queued, Stored, Duplicates int // points
+	Rejected                   int
+	Reason                     string // of the first rejection, or of the failure
+	Failed                     bool   // nothing of it was accepted
+}
+
+// Run uploads files, and all files of flights in directories, and prints how far it
+// is and what came of them. It may be run again with the same files: the server
+// stores no point twice. The error says that the options or paths are wrong, that ctx
+// ended, or how many files were not accepted.
+func Run(ctx context.Context, paths []string, options Options, out io.Writer) ([]Result, error) {
+	server, err := url.Parse(options.URL)
+	if err != nil || server.Host == "" {
+		return nil, fmt.Errorf("url: %q is not like http://localhost:8080", options.URL)
+	}
+	files, size, err := find(paths)
+	if err != nil {
+		return nil, err
+	}
+	ids := flightIDs(files)
+	results := make([]Result, len(files))
+	progress := newProgress(out, size, len(files))
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for i, path := range files {
+		group.Go(func() error {
+			s := sender{options: options, url: *server.JoinPath("upload"), progress: progress}
+			results[i] = s.upload(ctx, path, ids[path])
+			progress.files.Add(1)
+			return nil
+		})
+	}
+	_ = group.Wait() // no error is returned
+	progress.stop()
+	failed := summarize(out, results)
+	switch {
+	case ctx.Err() != nil:
+		return results, fmt.Errorf("upload: %w", ctx.Err())
+	case failed > 0:
+		return results, fmt.Errorf("%d of %d files were not accepted", failed, len(files))
+	}
+	return results, nil
+}
+
+// find lists files, and in directories those whose names are of files of flights.
+func find(paths []string) (files []string, size int64, err error) {
+	for _, root := range paths {
+		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || path != root && !trackfile.HasExtension(path) {
+				return err
+			}
+			info, err := os.Stat(path)
+			if err == nil && info.Mode().IsRegular() {
+				files, size = append(files, path), size+info.Size()
+			}
+			return err
+		})
+		if err != nil {
+			return nil, 0, fmt.Errorf("find files: %w", err)
+		}
+	}
+	if len(files) == 0 {
+		return nil, 0, errors.New("find files: there is none of a flight")
+	}
+	return files, size, nil
+}
+
+// flightIDs returns ids for the files whose names others have in other directories;
+// the server makes those of the rest of their names.
+func flightIDs(files []string) map[string]string {
+	named := make(map[string]int)
+	for _, path := range files {
+		named[trackfile.FlightID(path)]++
+	}
+	ids := make(map[string]string)
+	for _, path := range files {
+		if id := trackfile.FlightID(path); named[id] > 1 {
+			ids[path] = trackfile.FlightID(filepath.Base(filepath.Dir(path)) + "-" + id)
+		}
+	}
+	return ids
+}
+
+// sender sends one file.
+type sender struct {
+	options  Options
+	url      url.URL
+	progress *progress
+}
+
+// upload sends a file again until the server has accepted or refused it.
+func (s *sender) upload(ctx context.Context, path, id string) Result {
+	query := url.Values{"filename": {filepath.Base(path)}}
+	if id != "" {
+		query.Set("flight_id", id)
+	}
+	s.url.RawQuery = query.Encode()
+	delay := s.options.Delay
+	if delay == 0 {
+		delay = time.Second
+	}
+	for attempt := 1; ; attempt++ {
+		result, wait, err := s.send(ctx, path)
+		if err == nil {
+			return result
+		}
+		if attempt == attempts || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return Result{Path: path, Failed: true, Reason: err.Error()}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(max(wait, delay)):
+		}
+		delay = min(2*delay, longestDelay)
+	}
+}
+
+// send sends a file once. The error is one after which it may be sent again, after
+// wait if the server says so.
+func (s *sender) send(ctx context.Context, path string) (result Result, wait time.Duration, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return Result{}, 0, err
+	}
+	defer file.Close()
+	counted := &countingReader{file: file, progress: s.progress}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url.String(), counted)
+	if err != nil {
+		return Result{}, 0, fmt.Errorf("make a request: %w", err)
+	}
+	if info, err := file.Stat(); err == nil {
+		request.ContentLength = info.Size()
+	}
+	request.Header.Set("Content-Type", "application/octet-stream")
+	if s.options.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+s.options.Token)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.progress.bytes.Add(-counted.read.Load())
+		return Result{}, 0, fmt.Errorf("send: %w", err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
+	if err == nil && (response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests) {
+		err = fmt.Errorf("response %s", response.Status)
+	}
+	if err != nil {
+		s.progress.bytes.Add(-counted.read.Load())
+		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // none, or a date, is no wait
+		return Result{}, time.Duration(seconds) * time.Second, err
+	}
+	return resultOf(path, response, text), 0, nil
+}
+
+// resultOf reads a response that will not change.
+func resultOf(path string, response *http.Response, text []byte) Result {
+	var body struct {
+		Title, Detail                string
+		Points, Inserted, Duplicates int
+		RejectedTotal                int `json:"rejected_total"`
+		Rejected                     []struct {
+			Index        int
+			Field, Error string
+		}
+	}
+	result := Result{Path: path}
+	if err := json.Unmarshal(text, &body); err != nil {
+		return Result{Path: path, Failed: true, Reason: "response " + response.Status}
+	}
+	result.Rejected = body.RejectedTotal
+	if len(body.Rejected) > 0 {
+		first := body.Rejected[0]
+		result.Reason = fmt.Sprintf("%d: %s %s", first.Index, first.Field, first.Error)
+	}
+	switch response.StatusCode {
+	case http.StatusAccepted:
+		result.Queued = body.Points
+	case http.StatusCreated:
+		result.Stored, result.Duplicates = body.Inserted, body.Duplicates
+	default:
+		result.Failed, result.Reason = true, body.Title+": "+body.Detail
+	}
+	return result
+}
+
+// summarize prints what came of the files, and those of which something was refused
+// one by one. It returns how many were not accepted.
+func summarize(out io.Writer, results []Result) (failed int) {
+	var total Result
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, r := range results {
+		total.Queued, total.Stored = total.Queued+r.Queued, total.Stored+r.Stored
+		total.Duplicates, total.Rejected = total.Duplicates+r.Duplicates, total.Rejected+r.Rejected
+		if r.Failed {
+			failed++
+		}
+		if r.Failed || r.Rejected > 0 {
+			what := fmt.Sprintf("%d points left out", r.Rejected)
+			if r.Failed {
+				what = "refused"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\n", r.Path, what, r.Reason)
+		}
+	}
+	_ = table.Flush() // what cannot be printed changes nothing
+	fmt.Fprintf(out, "files   %d, not accepted %d\n", len(results), failed)
+	fmt.Fprintf(out, "points  queued %d, stored %d, duplicates %d, left out %d\n", total.Queued, total.Stored, total.Duplicates, total.Rejected)
+	return failed
+}
+
+// countingReader tells the progress what was read of a file.
+type countingReader struct {
+	file     *os.File
+	progress *progress
+	read     atomic.Int64
+}
+
+// Read implements io.Reader.
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.file.Read(p)
+	r.read.Add(int64(n))
+	r.progress.bytes.Add(int64(n))
+	return n, err
+}
+
+// progress shows how much was sent: with a bar on a terminal, with a line every few
+// seconds elsewhere.
+type progress struct {
+	bytes, files atomic.Int64
+	stop         func()
+}
+
+func newProgress(out io.Writer, size int64, files int) *progress {
+	p := &progress{}
+	interval := 5 * time.Second
+	show, finish := func() { fmt.Fprintf(out, "%d of %d files\n", p.files.Load(), files) }, func() {}
+	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		bar := progressbar.NewOptions64(max(size, 1), progressbar.OptionSetWriter(out), progressbar.OptionShowBytes(true),
+			progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth(), progressbar.OptionSetPredictTime(true))
+		interval = 100 * time.Millisecond
+		show = func() {
+			bar.Describe(fmt.Sprintf("%d of %d files", p.files.Load(), files))
+			_ = bar.Set64(min(p.bytes.Load(), size)) // a bar that cannot be drawn stops nothing
+		}
+		finish = func() { _ = bar.Finish() }
+	}
+	stopped := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer finish()
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-ticker.C:
+				show()
+			}
+		}
+	})
+	p.stop = func() {
+		close(stopped)
+		running.Wait()
+	}
+	return p
+}

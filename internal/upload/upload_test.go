@@ -1,0 +1,49 @@
+package upload
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestRun_SendsAgainWhatWasNotTakenAndNamesWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	for name, text := range map[string]string{"a/1.igc": "first", "b/1.igc": "second", "b/2.gpx": "bad", "b/readme.md": "no flight"} {
+		path := filepath.Join(directory, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	}
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body) // the test compares what came
+		switch n := requests.Add(1); {
+		case n <= 3:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case string(text) == "bad":
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, `{"title":"No usable point","status":422,"detail":"because","rejected_total":3}`)
+		default:
+			assert.Contains(t, []string{"a-1", "b-1"}, r.URL.Query().Get("flight_id"))
+			assert.Equal(t, "Bearer secret", r.Header.Get("Authorization"))
+			w.WriteHeader(http.StatusCreated)
+			_, _ = io.WriteString(w, `{"status":"stored","points":5,"inserted":4,"duplicates":1,"rejected":[],"rejected_total":0}`)
+		}
+	}))
+	t.Cleanup(server.Close)
+	var out strings.Builder
+	results, err := Run(t.Context(), []string{directory}, Options{URL: server.URL, Token: "secret", Delay: time.Millisecond}, &out)
+	require.EqualError(t, err, "1 of 3 files were not accepted")
+	assert.Len(t, results, 3)
+	assert.Contains(t, out.String(), "No usable point: because")
+	assert.Contains(t, out.String(), "stored 8, duplicates 2")
+}
