@@ -2,7 +2,9 @@ package handlers
 
 import (
 	"context"
+	"fmt"
 
+	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/internal/statuspage"
 )
@@ -14,6 +16,20 @@ func (s *Server) pageSnapshot(ctx context.Context) (statuspage.Snapshot, error) 
 		return statuspage.Snapshot{}, err
 	}
 	return newPageSnapshot(snapshot), nil
+}
+
+// distressLine is what the page says of a pilot in distress.
+func distressLine(call metrics.DistressCall) string {
+	line := "SOS at " + call.At.UTC().Format("2006-01-02 15:04:05 UTC")
+	for _, part := range [][2]string{{"pilot", call.Pilot}, {"race", call.Race}, {"device", call.Device}} {
+		if part[1] != "" {
+			line += ", " + part[0] + " " + part[1]
+		}
+	}
+	if call.Lat != nil && call.Lon != nil {
+		line += fmt.Sprintf(", at %.5f, %.5f", *call.Lat, *call.Lon)
+	}
+	return line + " (" + call.App + "): " + call.Says
 }
 
 func newPageSnapshot(s status.Snapshot) statuspage.Snapshot {
@@ -30,6 +46,9 @@ func newPageSnapshot(s status.Snapshot) statuspage.Snapshot {
 			LatencyMS: milliseconds(s.Redis.Latency),
 		},
 		Direct: s.BypassesRedis,
+	}
+	for _, call := range s.Distress {
+		shown.Distress = append(shown.Distress, distressLine(call))
 	}
 	for _, l := range s.Lanes {
 		shown.Lanes = append(shown.Lanes, statuspage.Lane{

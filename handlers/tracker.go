@@ -2,13 +2,16 @@ package handlers
 
 import (
 	"errors"
+	"math"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/internal/tracker"
 )
 
@@ -114,11 +117,24 @@ func (s *Server) logRejected(c *gin.Context, l *lane.Lane, adapter *tracker.Adap
 	}
 }
 
-// distress makes it known that a pilot needs help.
+// distress makes it known that a pilot needs help: in the log, to Prometheus, and on
+// the operators' page.
 func (s *Server) distress(c *gin.Context, adapter *tracker.Adapter, report tracker.Report, sender tracker.Sender) {
-	s.config.Recorder.Distress(adapter.Name)
-	s.config.Logger.Warn("SOS: a pilot is in distress", "app", adapter.Name, "pilot", sender.Pilot, "race", sender.Race,
-		"device", report.Device, "says", report.Distress, "request_id", requestID(c))
+	call := metrics.DistressCall{
+		At: time.Now(), App: adapter.Name, Pilot: sender.Pilot, Race: sender.Race, Device: shortened(report.Device), Says: report.Distress,
+	}
+	if n := len(report.Positions); n > 0 && math.Abs(report.Positions[n-1].Fix.Lat) <= 90 && math.Abs(report.Positions[n-1].Fix.Lon) <= 180 {
+		call.Lat, call.Lon = &report.Positions[n-1].Fix.Lat, &report.Positions[n-1].Fix.Lon
+	}
+	s.config.Recorder.Distress(call)
+	s.config.Logger.Warn(distressLine(call), "request_id", requestID(c))
+}
+
+// shortened is a device's id, which may be anything, of a length to show.
+func shortened(id string) string {
+	const longest = 100
+	runes := []rune(strings.ToValidUTF8(id[:min(len(id), 4*longest)], "?"))
+	return string(runes[:min(len(runes), longest)])
 }
 
 func writeSuccess(c *gin.Context, adapter *tracker.Adapter, report tracker.Report, response ingestResponse) {

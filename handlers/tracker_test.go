@@ -84,3 +84,17 @@ func TestTrackers_AreToldToSendAgain(t *testing.T) {
 		})
 	}
 }
+
+func TestTrackers_ShowAPilotInDistress(t *testing.T) {
+	t.Parallel()
+	s, url, _ := newTestServer(t, lane.All(lane.Options{}))
+	for _, target := range []string{"/live/traccar?alarm=sos&" + parameters, "/track.php?leolive=3&sid=2164260871&pid=9&prid=4"} {
+		assert.Equal(t, http.StatusOK, send(t, "GET", url+target, nil).code)
+	}
+	shown, err := s.pageSnapshot(t.Context())
+	require.NoError(t, err)
+	require.Len(t, shown.Distress, 2)
+	assert.Regexp(t, `^SOS at .* UTC, device 7, at 46.50000, 7.25000 \(traccar\): sos$`, shown.Distress[0])
+	assert.Regexp(t, `^SOS at .* UTC, device 7 \(livetrack24\): needs help, seriously hurt$`, shown.Distress[1])
+	assert.Contains(t, send(t, "GET", url+"/metrics", nil).text, `tracklane_sos_total{app="livetrack24"} 1`)
+}

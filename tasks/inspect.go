@@ -185,5 +185,11 @@ func (i *Inspector) Stats(ctx context.Context) (map[string]metrics.Stats, error)
 	return metrics.Aggregate(ctx, i.client)
 }
 
+// DistressCalls returns the distress calls that the processes that share this Redis
+// got in the last day, with those of this process.
+func (i *Inspector) DistressCalls(ctx context.Context, own []metrics.DistressCall) ([]metrics.DistressCall, error) {
+	return metrics.AllDistressCalls(ctx, i.client, own, time.Now())
+}
+
 // Writable reports whether Redis accepts writes now.
 func (i *Inspector) Writable(ctx context.Context) bool { return probe(ctx, i.client) == nil }

@@ -77,7 +77,8 @@ type published struct {
 	Lanes map[string]Stats `json:"lanes"`
 }
 
-// Publish writes the stats to Redis under the process's id, once a second
+// Publish writes the stats to Redis under the process's id, and the distress calls
+// that this process got, once a second
 // until ctx ends, and then removes them. While Redis is down it does nothing.
 func (r *Recorder) Publish(ctx context.Context, client redis.UniversalClient, id string) {
 	ticker := time.NewTicker(publishInterval)
@@ -106,7 +107,7 @@ func (r *Recorder) publishOnce(ctx context.Context, client redis.UniversalClient
 	if err := client.HSet(ctx, statsKey, id, text).Err(); err != nil {
 		return fmt.Errorf("publish the stats of this process: %w", err)
 	}
-	return nil
+	return r.publishDistress(ctx, client, now)
 }
 
 // Aggregate adds up, by the lane's name, the stats of every process that

@@ -21,6 +21,8 @@ type Recorder struct {
 	lanes    map[string]*laneRecorder // by the lane's name
 
 	trackerRejected, distress *prometheus.CounterVec // by app
+
+	calls distressCalls
 }
 
 // Path is the way on which acknowledged points go into the database. It is the
@@ -158,9 +160,6 @@ func (r *Recorder) Rejected(l *lane.Lane, points int) {
 func (r *Recorder) TrackerRejected(app string, n int) {
 	r.trackerRejected.WithLabelValues(app).Add(float64(n))
 }
-
-// Distress counts a message of a pilot in distress.
-func (r *Recorder) Distress(app string) { r.distress.WithLabelValues(app).Inc() }
 
 // Written counts a batch that was committed. points is what the database was
 // given, before duplicates were dropped.

@@ -135,8 +135,9 @@ func (c *Collector) collect(ctx context.Context) Snapshot {
 	s.Redis, s.Workers, s.RedisWritable = state.redis, state.workers, state.writable
 	s.RedisFull = state.redis.Connected && !c.config.AdmitsLive()
 	if state.stats == nil { // those of the other processes are not known
-		state.stats = c.config.Recorder.Stats(s.At)
+		state.stats, state.distress = c.config.Recorder.Stats(s.At), c.config.Recorder.DistressCalls(s.At)
 	}
+	s.Distress = state.distress
 	for _, l := range c.config.Lanes {
 		s.Lanes = append(s.Lanes, Lane{
 			Name: l.Name, Priority: l.Priority, Weight: c.config.Weights[l.Name], Table: l.Table,
@@ -172,6 +173,7 @@ type queueState struct {
 	backlogs map[string]tasks.Backlog
 	workers  []tasks.WorkerProcess
 	stats    map[string]metrics.Stats
+	distress []metrics.DistressCall
 }
 
 // collectQueues returns what Redis tells. A Redis that fails half-way counts as
@@ -197,6 +199,9 @@ func (c *Collector) fillQueues(ctx context.Context, state *queueState) (err erro
 		return err
 	}
 	if state.stats, err = c.config.Inspector.Stats(ctx); err != nil {
+		return err
+	}
+	if state.distress, err = c.config.Inspector.DistressCalls(ctx, c.config.Recorder.DistressCalls(time.Now())); err != nil {
 		return err
 	}
 	state.backlogs = make(map[string]tasks.Backlog, len(c.config.Lanes))

@@ -47,6 +47,10 @@ type Snapshot struct {
 	// Lanes are in the order of their priority.
 	Lanes []Lane
 
+	// Distress are the calls of pilots in distress of the last day, oldest first;
+	// while Redis is down, those that this process got.
+	Distress []metrics.DistressCall
+
 	// Workers are the worker processes that are alive; none while Redis is down.
 	Workers []tasks.WorkerProcess
 }

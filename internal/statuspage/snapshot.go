@@ -24,6 +24,9 @@ type Snapshot struct {
 	// Reasons says in whole sentences why Status is not status.Healthy.
 	Reasons []string `json:"reasons"`
 
+	// Distress says in a line each who is in distress, oldest first.
+	Distress []string `json:"distress"`
+
 	Database Database `json:"database"`
 	Redis    Redis    `json:"redis"`
 

@@ -53,7 +53,7 @@ function showLost() {
   document.title = "not connected · tracklane";
 }
 
-function showState({ at, status, reasons, version, uptime_seconds }) {
+function showState({ at, status, reasons, distress, version, uptime_seconds }) {
   document.title = `${status} · tracklane`;
   document.body.dataset.status = status;
   setText(byId("status"), status);
@@ -62,13 +62,19 @@ function showState({ at, status, reasons, version, uptime_seconds }) {
   setText(byId("clock"), format.time(new Date(at)));
   byId("clock").dateTime = at;
 
-  const list = byId("reasons").querySelector("ul");
-  const texts = reasons ?? [];
+  showList("distress", distress);
+  showList("reasons", reasons);
+}
+
+// showList writes lines into a list, which is hidden when there are none.
+function showList(id, lines) {
+  const list = byId(id).querySelector("ul");
+  const texts = lines ?? [];
   const shown = [...list.children].map((item) => item.textContent);
   if (texts.join("\n") !== shown.join("\n")) {
     list.replaceChildren(...texts.map((text) => item(text)));
   }
-  byId("reasons").hidden = texts.length === 0;
+  byId(id).hidden = texts.length === 0;
 }
 
 function showSystems({ status, redis, database, direct, lanes }) {

@@ -1,0 +1,135 @@
+package metrics
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// DistressCall is what the app of a pilot in distress sent. What the app did not say
+// is empty or nil.
+type DistressCall struct {
+	At     time.Time `json:"at"` // when it came
+	App    string    `json:"app"`
+	Pilot  string    `json:"pilot,omitempty"` // of the token
+	Race   string    `json:"race,omitempty"`  // of the token
+	Device string    `json:"device,omitempty"`
+	Says   string    `json:"says"`
+	Lat    *float64  `json:"lat,omitempty"` // degrees
+	Lon    *float64  `json:"lon,omitempty"`
+}
+
+// sender is who calls: of each, the newest call is kept.
+func (c DistressCall) sender() string {
+	return fmt.Sprintf("%s %q %q", c.App, c.Pilot, c.Device)
+}
+
+const (
+	// distressKey is a hash of the newest calls of all processes, in JSON, by the
+	// sender.
+	distressKey = "tracklane:distress"
+
+	// distressTTL is how long a call is shown.
+	distressTTL = 24 * time.Hour
+
+	// maxDistressCalls is how many of them are kept.
+	maxDistressCalls = 50
+)
+
+// distressCalls are those that this process got, in their order of time. They stay
+// here until they are too old, so that a Redis that is down, or has forgotten them,
+// gets them later.
+type distressCalls struct {
+	mu    sync.Mutex
+	calls []DistressCall
+}
+
+func (d *distressCalls) add(call DistressCall) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls = newest(append(d.calls, call), call.At)
+}
+
+func (d *distressCalls) list(now time.Time) []DistressCall {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return newest(d.calls, now)
+}
+
+// newest returns the newest call of each sender, in their order of time, without
+// those that are too old, and no more than maxDistressCalls. It changes none.
+func newest(calls []DistressCall, now time.Time) []DistressCall {
+	bySender := make(map[string]DistressCall)
+	for _, call := range calls {
+		if now.Sub(call.At) < distressTTL && !bySender[call.sender()].At.After(call.At) {
+			bySender[call.sender()] = call
+		}
+	}
+	kept := slices.SortedFunc(maps.Values(bySender), func(a, b DistressCall) int { return a.At.Compare(b.At) })
+	return kept[max(0, len(kept)-maxDistressCalls):]
+}
+
+// Distress counts a call of a pilot in distress, and keeps it for the operators.
+func (r *Recorder) Distress(call DistressCall) {
+	r.distress.WithLabelValues(call.App).Inc()
+	r.calls.add(call)
+}
+
+// DistressCalls are the newest call of each sender that this process got in the
+// last day, oldest first.
+func (r *Recorder) DistressCalls(now time.Time) []DistressCall { return r.calls.list(now) }
+
+// publishDistress writes this process's calls to Redis.
+func (r *Recorder) publishDistress(ctx context.Context, client redis.UniversalClient, now time.Time) error {
+	var fields []any
+	for _, call := range r.DistressCalls(now) {
+		text, err := json.Marshal(call)
+		if err != nil {
+			return fmt.Errorf("encode a distress call: %w", err)
+		}
+		fields = append(fields, call.sender(), text)
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	pipe := client.Pipeline()
+	pipe.HSet(ctx, distressKey, fields...)
+	pipe.Expire(ctx, distressKey, distressTTL)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("publish the distress calls of this process: %w", err)
+	}
+	return nil
+}
+
+// AllDistressCalls returns the calls that the processes of an installation got in
+// the last day, oldest first: those in Redis and own, which may not be there yet. It
+// removes what is too old from Redis, and returns an error when that cannot be read.
+func AllDistressCalls(ctx context.Context, client redis.UniversalClient, own []DistressCall, now time.Time) ([]DistressCall, error) {
+	texts, err := client.HGetAll(ctx, distressKey).Result()
+	if err != nil {
+		return own, fmt.Errorf("read the distress calls: %w", err)
+	}
+	calls := slices.Clone(own)
+	for _, text := range texts {
+		var call DistressCall
+		if json.Unmarshal([]byte(text), &call) == nil {
+			calls = append(calls, call)
+		}
+	}
+	calls = newest(calls, now)
+	for _, call := range calls {
+		delete(texts, call.sender())
+	}
+	if len(texts) > 0 {
+		if err := client.HDel(ctx, distressKey, slices.Collect(maps.Keys(texts))...).Err(); err != nil {
+			return calls, fmt.Errorf("remove old distress calls: %w", err)
+		}
+	}
+	return calls, nil
+}

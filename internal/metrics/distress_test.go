@@ -1,0 +1,56 @@
+package metrics
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/lane"
+)
+
+// Of two processes, the one that was called ends; Redis is down meanwhile.
+func TestDistressCalls_AreKnownToAllProcesses(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	now := time.Now().Round(0)
+	caller := New(lane.All(lane.Options{}), "test")
+	caller.Distress(DistressCall{At: now.Add(-time.Hour), App: "traccar", Device: "7", Says: "sos"})
+	caller.Distress(DistressCall{At: now, App: "traccar", Device: "7", Says: "sos"})
+	caller.Distress(DistressCall{At: now.Add(-25 * time.Hour), App: "traccar", Device: "8", Says: "sos"})
+
+	server.SetError("down")
+	require.Error(t, caller.publishOnce(t.Context(), client, "caller"))
+	_, err := AllDistressCalls(t.Context(), client, nil, now)
+	require.Error(t, err)
+	server.SetError("")
+	require.NoError(t, caller.publishOnce(t.Context(), client, "caller"))
+
+	calls, err := AllDistressCalls(t.Context(), client, nil, now)
+	require.NoError(t, err)
+	require.Len(t, calls, 1)
+	assert.True(t, now.Equal(calls[0].At))
+	assert.Equal(t, "7", calls[0].Device)
+
+	calls, err = AllDistressCalls(t.Context(), client, nil, now.Add(24*time.Hour))
+	require.NoError(t, err)
+	assert.Empty(t, calls, "a day is over")
+	assert.False(t, server.Exists(distressKey))
+}
+
+func TestDistressCalls_AreTheNewestOfManySenders(t *testing.T) {
+	t.Parallel()
+	r, now := New(lane.All(lane.Options{}), "test"), time.Now()
+	for i := range 3 * maxDistressCalls {
+		r.Distress(DistressCall{At: now.Add(time.Duration(i) * time.Second), App: "osmand", Device: fmt.Sprint(i)})
+	}
+	calls := r.DistressCalls(now)
+	require.Len(t, calls, maxDistressCalls)
+	assert.Equal(t, fmt.Sprint(3*maxDistressCalls-1), calls[maxDistressCalls-1].Device)
+}
