@@ -34,6 +34,9 @@ const versionTable = "public.goose_db_version"
 // TimescaleDB can be had, and sets policies, by name of the table. A table that
 // policies does not name gets Policy{}: never compressed, never dropped from.
 //
+// Last, the flights of points that are older than the directory of flights are
+// added to it, once.
+//
 // Tables and hypertables are made in one transaction, so that no point can be
 // written to a table before it is a hypertable.
 //
@@ -70,10 +73,15 @@ func Up(ctx context.Context, databaseURL string, policies map[string]Policy, log
 		}
 		return createHypertables(ctx, transaction, logger)
 	})
-	if err != nil || extension.Installed == "" {
+	if err != nil {
 		return err
 	}
-	return applyPolicies(ctx, db, extension, policies, logger)
+	if extension.Installed != "" {
+		if err := applyPolicies(ctx, db, extension, policies, logger); err != nil {
+			return err
+		}
+	}
+	return fillFlights(ctx, db, logger)
 }
 
 // source is one of the SQL files.

@@ -28,8 +28,9 @@ type Writer struct {
 
 	timeout time.Duration // of one transaction
 
-	tables  map[string]*tablePlan
-	buffers sync.Pool // of *[]byte
+	tables    map[string]*tablePlan
+	directory *directory
+	buffers   sync.Pool // of *[]byte
 }
 
 // tablePlan is how one lane's points are written.
@@ -99,7 +100,8 @@ func NewWriter(pool *pgxpool.Pool, lanes []*lane.Lane, maxPoints int, observe Ob
 	if observe == nil {
 		observe = func(*lane.Points, Result, time.Duration, error) {}
 	}
-	w := &Writer{pool: pool, observe: observe, maxPoints: maxPoints, timeout: transactionTimeout, tables: make(map[string]*tablePlan)}
+	w := &Writer{pool: pool, observe: observe, maxPoints: maxPoints, timeout: transactionTimeout,
+		tables: make(map[string]*tablePlan), directory: newDirectory()}
 	w.buffers.New = func() any { return new([]byte) }
 	for _, l := range lanes {
 		w.tables[l.Name] = &tablePlan{
@@ -170,10 +172,17 @@ func (w *Writer) WriteMerged(ctx context.Context, lists []*lane.Points) ([]Resul
 // write writes points and adds to done what became of them.
 func (w *Writer) write(ctx context.Context, points *lane.Points, taskID string, done *outcome) (Result, error) {
 	start := time.Now()
-	given, err := w.writeParts(ctx, points, done)
+	given := points.Slice(0, 0)
+	err := w.listFlights(ctx, points)
+	if err == nil {
+		given, err = w.writeParts(ctx, points, done)
+	}
 	result := done.result()
 	if err == nil {
 		err = w.reject(ctx, done.refused, taskID)
+	}
+	if err != nil {
+		w.directory.forget()
 	}
 	if isReadOnly(err) {
 		// It is a primary no longer: the next connections look for the one that is.
