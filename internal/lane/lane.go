@@ -90,6 +90,9 @@ type Lane struct {
 	// the client accepts JSON.
 	PlainText bool
 
+	// SpeedKMH says that the column speed is in km/h. Elsewhere it is in m/s.
+	SpeedKMH bool
+
 	// Device, where it is not nil, returns which device sends a body, as its first
 	// line says and proves with a key: whoever does so needs no token. It is given
 	// the body's first line, or more of it. Its errors are those of Decode, which
@@ -311,6 +314,7 @@ func flymaster(secret string) *Lane {
 			"text/*", "application/octet-stream", "application/x-www-form-urlencoded", "multipart/form-data",
 		},
 		PlainText: true,
+		SpeedKMH:  true,
 	}
 	if secret != "" {
 		l.Device = func(body []byte) (int64, error) { return readDevice(&lineReader{rest: body}, secret) }
