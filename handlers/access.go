@@ -58,7 +58,11 @@ func withoutPathToken(r *http.Request) *http.Request {
 	token, path, _ := strings.Cut(rest, "/")
 	moved := r.WithContext(context.WithValue(r.Context(), pathTokenKey{}, token))
 	url := *r.URL
-	url.Path, url.RawPath = "/"+path, ""
+	url.Path = "/" + path
+	if url.RawPath != "" { // no part of a token is ever escaped
+		_, path, _ = strings.Cut(strings.TrimPrefix(url.RawPath, tokenPrefix), "/")
+		url.RawPath = "/" + path
+	}
 	moved.URL, moved.RequestURI = &url, url.RequestURI()
 	return moved
 }

@@ -58,6 +58,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 		}),
 		Recorder: recorder, Logger: logger,
 		Asynqmon: asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
+		Flights:  store.NewReader(pool, lanes),
 		Ingest:   &Ingest{Lanes: lanes, Enqueuer: enqueuer, Bypass: tasks.NewBypass(lanes, writer, batching)},
 	})
 	server := httptest.NewServer(s)

@@ -16,6 +16,7 @@ import (
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/internal/statuspage"
+	"tracklane/store"
 	"tracklane/tasks"
 )
 
@@ -35,6 +36,9 @@ type Config struct {
 	// Ingest accepts the points of the lanes. In a process that accepts none it
 	// is nil, and the server then has no lanes.
 	Ingest *Ingest
+
+	// Flights reads stored points. In a process that shows none it is nil.
+	Flights *store.Reader
 }
 
 // Ingest is what a process needs that accepts points.
@@ -67,10 +71,14 @@ func New(config Config) *Server {
 	s := &Server{config: config, budget: newBudget(), uploads: semaphore.NewWeighted(maxUploads), rejectedLog: rate.NewLimiter(1, 10),
 		senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst)}
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
-	s.router = s.newRouter(s.routeLanes, s.routeOperators)
+	clients := func(router *gin.Engine) {
+		s.routeLanes(router)
+		s.routeReading(!config.OperatorsApart)(router)
+	}
+	s.router = s.newRouter(clients, s.routeOperators)
 	if config.OperatorsApart {
 		none := func(*gin.Engine) {}
-		s.router, s.operators = s.newRouter(s.routeLanes, none), s.newRouter(none, s.routeOperators)
+		s.router, s.operators = s.newRouter(clients, none), s.newRouter(s.routeReading(true), s.routeOperators)
 	}
 	return s
 }
@@ -117,7 +125,8 @@ const (
 func (s *Server) newRouter(routeClients, routeOperators func(*gin.Engine)) *gin.Engine {
 	router := gin.New()
 	router.HandleMethodNotAllowed = true
-	router.RedirectTrailingSlash = false // a redirect would lose the token of /t/TOKEN/live/
+	router.RedirectTrailingSlash = false                       // a redirect would lose the token of /t/TOKEN/live/
+	router.UseRawPath, router.UnescapePathValues = true, false // see flightID
 	router.RemoteIPHeaders = []string{"X-Forwarded-For"}
 	var proxies []string
 	for _, network := range s.config.Access.TrustedProxies {

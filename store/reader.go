@@ -33,7 +33,7 @@ type Reader struct {
 type readPlan struct {
 	lane                *lane.Lane
 	table, track, at    string
-	pilot, race, device string // empty = the lane has none
+	pilot, race, device string // columns; empty = the lane has none
 	values              string // of a lane.Fix from its elevation on
 	altitude            string
 }
@@ -144,17 +144,21 @@ var ErrNoFlight = errors.New("no such flight")
 // FlightRef names a flight of one lane, as far as a scope goes.
 type FlightRef struct {
 	Lane, ID string
-	days     dayRange
-	key      any // of its points
+
+	// Pilot and Race are empty where no point names one. Where points name several,
+	// they are the last by name.
+	Pilot, Race string
+
+	days dayRange
+	key  any // of its points
 }
 
 // Flight is what is known of a flight, or of the part of it that is in a scope.
 type Flight struct {
 	FlightRef
 
-	// Device, Pilot and Race are empty where no point names one. Where points name
-	// several, they are those of the last point that names one.
-	Device, Pilot, Race string
+	// Device is that of the last point that names one, or empty.
+	Device string
 
 	First, Last lane.Fix
 	Points      int64
@@ -188,19 +192,18 @@ func (r *Reader) query(ctx context.Context, work func(context.Context, *pgxpool.
 // ErrNoFlight if there is none in the scope; a flight that is returned may have no
 // points in it.
 func (r *Reader) Find(ctx context.Context, id string, scope Scope) (FlightRef, error) {
-	found := make(map[string]dayRange)
+	found := make(map[string]FlightRef)
 	err := r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
 		rows, err := connection.Query(ctx, `
-			SELECT lane, min(day), max(day) FROM flights
+			SELECT lane, min(day), max(day), max(pilot_id), max(race_id) FROM flights
 			WHERE lane = ANY ($1) AND flight_id = $2 AND ($3 = '' OR pilot_id = $3) AND ($4 = '' OR race_id = $4)
 			GROUP BY lane`, r.lanesOf(scope), id, scope.Pilot, scope.Race)
 		if err != nil {
 			return err
 		}
-		var name string
-		var days dayRange
-		_, err = pgx.ForEachRow(rows, []any{&name, &days.first, &days.last}, func() error {
-			found[name] = days
+		f := FlightRef{ID: id}
+		_, err = pgx.ForEachRow(rows, []any{&f.Lane, &f.days.first, &f.days.last, &f.Pilot, &f.Race}, func() error {
+			found[f.Lane] = f
 			return nil
 		})
 		return err
@@ -209,8 +212,8 @@ func (r *Reader) Find(ctx context.Context, id string, scope Scope) (FlightRef, e
 		return FlightRef{}, fmt.Errorf("look for flight %q: %w", id, err)
 	}
 	for _, name := range r.names {
-		if days, ok := found[name]; ok {
-			return r.ref(name, id, days)
+		if f, ok := found[name]; ok {
+			return r.withKey(f)
 		}
 	}
 	return FlightRef{}, ErrNoFlight
@@ -223,22 +226,22 @@ func (r *Reader) lanesOf(scope Scope) []string {
 	return []string{scope.Lane}
 }
 
-// ref returns the name of a flight that is in the directory.
-func (r *Reader) ref(name, id string, days dayRange) (FlightRef, error) {
-	ref := FlightRef{Lane: name, ID: id, key: id, days: days}
-	p := r.tables[name]
+// withKey adds the key of the flight's points.
+func (r *Reader) withKey(f FlightRef) (FlightRef, error) {
+	f.key = f.ID
+	p := r.tables[f.Lane]
 	if p == nil {
-		return FlightRef{}, fmt.Errorf("flight %q is of an unknown lane, %q", id, name)
+		return FlightRef{}, fmt.Errorf("flight %q is of an unknown lane, %q", f.ID, f.Lane)
 	}
 	if p.lane.TrackColumns[0].Kind == lane.BigInt {
-		serial, _, _ := cutLast(id, "-")
+		serial, _, _ := cutLast(f.ID, "-")
 		device, err := strconv.ParseInt(serial, 10, 64)
 		if err != nil {
-			return FlightRef{}, fmt.Errorf("flight %q names no device: %w", id, err)
+			return FlightRef{}, fmt.Errorf("flight %q names no device: %w", f.ID, err)
 		}
-		ref.key = device
+		f.key = device
 	}
-	return ref, nil
+	return f, nil
 }
 
 // cutLast is strings.Cut at the last separator.
@@ -281,13 +284,13 @@ func factsQuery(p *readPlan, where string) string {
 			p.at, p.values, p.table, where, p.at, direction, direction, direction, name)
 	}
 	return fmt.Sprintf(`
-		SELECT %s, %s, %s, first.*, last.*, total.* FROM %s, %s, (
+		SELECT %s, first.*, last.*, total.* FROM %s, %s, (
 			SELECT count(*), max(altitude), coalesce(sum(2 * 6371008.8 * asin(least(1, sqrt(
 				sin(radians(lat - lat0) / 2) ^ 2 + cos(radians(lat0)) * cos(radians(lat)) * sin(radians(lon - lon0) / 2) ^ 2))))
 				FILTER (WHERE lat0 IS NOT NULL), 0)
 			FROM (SELECT lat, lon, %s AS altitude, lag(lat) OVER way AS lat0, lag(lon) OVER way AS lon0
 				FROM %s WHERE %s WINDOW way AS (ORDER BY %s, lat, lon)) AS fixes
-		) AS total`, last(p.device), last(p.pilot), last(p.race), end("first", "ASC"), end("last", "DESC"),
+		) AS total`, last(p.device), end("first", "ASC"), end("last", "DESC"),
 		p.altitude, p.table, where, p.at)
 }
 
@@ -321,23 +324,18 @@ func (r *Reader) facts(ctx context.Context, refs []FlightRef, scope Scope) ([]Fl
 
 func scanFlight(ref FlightRef, row pgx.Row) (Flight, error) {
 	f := Flight{FlightRef: ref}
-	var device, pilot, race *string
+	var device *string
 	var first, last fixRow
-	into := append([]any{&device, &pilot, &race}, first.into()...)
+	into := append([]any{&device}, first.into()...)
 	into = append(append(into, last.into()...), &f.Points, &f.MaxAltitude, &f.Distance)
 	if err := row.Scan(into...); err != nil {
 		return Flight{}, err
 	}
-	f.Device, f.Pilot, f.Race = textOf(device), textOf(pilot), textOf(race)
+	if device != nil {
+		f.Device = *device
+	}
 	f.First, f.Last = first.fix(), last.fix()
 	return f, nil
-}
-
-func textOf(text *string) string {
-	if text == nil {
-		return ""
-	}
-	return *text
 }
 
 // Cursor is a place in the list of flights: behind the flight that it names.
@@ -407,11 +405,11 @@ func (r *Reader) listed(ctx context.Context, scope Scope, after *Cursor, limit i
 		if err != nil {
 			return err
 		}
-		var c Cursor
-		var days dayRange
-		_, err = pgx.ForEachRow(rows, []any{&c.Day, &c.Lane, &c.ID, &days.first, &days.last}, func() error {
-			ref, err := r.ref(c.Lane, c.ID, days)
-			refs, cursors = append(refs, ref), append(cursors, c)
+		var day time.Time
+		var f FlightRef
+		_, err = pgx.ForEachRow(rows, []any{&day, &f.Lane, &f.ID, &f.days.first, &f.days.last, &f.Pilot, &f.Race}, func() error {
+			ref, err := r.withKey(f)
+			refs, cursors = append(refs, ref), append(cursors, Cursor{day, f.Lane, f.ID})
 			return err
 		})
 		return err
@@ -448,8 +446,8 @@ func (r *Reader) listStatement(scope Scope, after *Cursor, limit int) (statement
 			parameter(after.Day), parameter(after.Lane), parameter(after.ID))
 	}
 	return `
-		SELECT f.day, f.lane, f.flight_id, whole.first, whole.last FROM flights AS f,
-			LATERAL (SELECT min(day) AS first, max(day) AS last FROM flights AS a
+		SELECT f.day, f.lane, f.flight_id, whole.first, whole.last, whole.pilot, whole.race FROM flights AS f,
+			LATERAL (SELECT min(day) AS first, max(day) AS last, max(pilot_id) AS pilot, max(race_id) AS race FROM flights AS a
 				WHERE a.lane = f.lane AND a.flight_id = f.flight_id AND ` + all + `) AS whole
 		WHERE ` + in("f") + place + `
 			AND NOT EXISTS (SELECT FROM flights AS later WHERE later.lane = f.lane AND later.flight_id = f.flight_id

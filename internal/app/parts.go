@@ -32,7 +32,9 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	// A worker accepts no points.
 	bypassesRedis, admitsLive := func() bool { return false }, func() bool { return true }
 	var ingest *handlers.Ingest
+	var flights *store.Reader
 	if p.roles.API {
+		flights = store.NewReader(p.pool, p.lanes)
 		enqueuer := p.startEnqueuer(r, monitor, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }
 		admitsLive = func() bool { return enqueuer.Admits(p.lanes[0]) }
@@ -48,7 +50,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	})
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{
-		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Logger: p.logger,
+		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Flights: flights, Logger: p.logger,
 		Asynqmon: asynqmon.New(p.connections.Browse, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})

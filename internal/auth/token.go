@@ -23,11 +23,11 @@ func Scopes() []string {
 	for _, l := range lane.All(lane.Options{}) {
 		scopes = append(scopes, l.Name)
 	}
-	return append(scopes, readScope)
+	return append(scopes, ReadScope)
 }
 
-// readScope allows to read what is stored.
-const readScope = "read"
+// ReadScope is the scope that allows to read what is stored.
+const ReadScope = "read"
 
 // Claims are what a token says of whoever has it.
 type Claims struct {
