@@ -68,9 +68,9 @@ func (tb *testbed) pressButtons(ctx context.Context, through string, over time.T
 	return fmt.Sprintf("%d buttons pressed, %d refused", o.pressed, o.refused), errors.Join(wrong...)
 }
 
-// resumeQueue resumes a queue without an API.
+// resumeQueue resumes a queue without an API. Redis may be down for a while.
 func (tb *testbed) resumeQueue(ctx context.Context, queue string) error {
-	return retry(ctx, func(ctx context.Context) error {
+	return retryFor(ctx, failoverTimeout, func(ctx context.Context) error {
 		return tb.queues.Del(ctx, "asynq:{"+queue+"}:paused").Err()
 	})
 }

@@ -145,7 +145,8 @@ func (o *outcome) faultBehind(s slow, start, end time.Duration) string {
 		switch class := targetClass(i.Target); {
 		case i.Target == s.api, class == proxyClass && strings.Contains(i.Target, s.api):
 			return fmt.Sprintf("%s of %s", i.Kind, class)
-		case class == redisName, class == postgresName, class == clientsName, class == queuesName:
+		case class == redisName, class == postgresName, class == clientsName, class == queuesName,
+			i.Kind == stopInOutage: // Redis is down for the other APIs, too
 			found = fmt.Sprintf("%s of %s", i.Kind, class)
 		}
 	}

@@ -52,16 +52,19 @@ func TestOutcome_AttributesSlowResponses(t *testing.T) {
 			incidentOf(kill, redisName, 10, 20),
 			incidentOf(delay, proxyName(clientsName, apiNames[0]), 12, 15),
 			incidentOf(kill, workerNames[0], 50, 60),
+			incidentOf(stopInOutage, apiNames[0], 80, 88),
 		},
 		responses: &responses{slow: []slow{
 			slowAt(apiNames[0], 1, 13), slowAt(apiNames[1], 1, 13), slowAt(apiNames[1], 1, 24), // within the grace
 			slowAt(apiNames[1], largeUpload, 70), slowAt(apiNames[1], 1, 27), slowAt(apiNames[0], 1, 55),
+			slowAt(apiNames[1], 1, 82), // Redis is down for it, too
 		}},
 	}
 	a := o.attribute()
-	assert.Equal(t, 6, a.all)
+	assert.Equal(t, 7, a.all)
 	assert.Equal(t, map[string]slowCount{
 		"delayed of proxy": {1, 1}, "kill -9 of redis": {2, 2}, "uploads of 13 MB, themselves": {1, 1},
+		"SIGTERM while Redis is down of api": {1, 1},
 	}, a.byFault)
 	assert.Equal(t, 2, a.unexplained.total)
 }
