@@ -20,6 +20,7 @@ import (
 	"tracklane/asynqmon"
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
+	"tracklane/internal/livestream"
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/internal/storetest"
@@ -50,6 +51,9 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 	enqueuer := tasks.NewEnqueuer(connections, lanes, tasks.NewMonitor(connections, lanes, slog.New(slog.DiscardHandler)), writer, tasks.EnqueuerOptions{
 		Batching: batching, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
 	}, logger)
+	reader := store.NewReader(pool, lanes)
+	hub := livestream.NewHub(reader, connections.Inspect, "test", lanes[0], logger)
+	go hub.Run(t.Context())
 	s = New(Config{
 		Status: status.NewCollector(status.Config{
 			Lanes: lanes, Database: store.NewDatabase(pool, lanes), Inspector: tasks.NewInspector(connections, lanes),
@@ -58,8 +62,8 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 		}),
 		Recorder: recorder, Logger: logger,
 		Asynqmon: asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
-		Flights:  store.NewReader(pool, lanes),
-		Ingest:   &Ingest{Lanes: lanes, Enqueuer: enqueuer, Bypass: tasks.NewBypass(lanes, writer, batching)},
+		Flights:  reader, Live: hub,
+		Ingest: &Ingest{Lanes: lanes, Enqueuer: enqueuer, Bypass: tasks.NewBypass(lanes, writer, batching)},
 	})
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)

@@ -35,6 +35,7 @@ func (s *Server) routeReading(operators bool) func(*gin.Engine) {
 		router.GET("/flights", s.reading(operators, s.getFlights))
 		router.GET("/flights/:id", s.reading(operators, s.getFlight))
 		router.GET("/flights/:id/track", s.reading(operators, s.getTrack))
+		router.GET("/live/stream", s.reading(operators, s.getLiveStream))
 	}
 }
 

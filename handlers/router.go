@@ -13,6 +13,7 @@ import (
 
 	"tracklane/asynqmon"
 	"tracklane/internal/lane"
+	"tracklane/internal/livestream"
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/internal/statuspage"
@@ -39,6 +40,9 @@ type Config struct {
 
 	// Flights reads stored points. In a process that shows none it is nil.
 	Flights *store.Reader
+
+	// Live streams points as they are stored. It comes with Flights.
+	Live *livestream.Hub
 }
 
 // Ingest is what a process needs that accepts points.

@@ -9,6 +9,7 @@ import (
 	"tracklane/asynqmon"
 	"tracklane/handlers"
 	"tracklane/internal/lane"
+	"tracklane/internal/livestream"
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/store"
@@ -24,7 +25,9 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	migrated := p.startMigration(r)
 	recorder := metrics.New(p.lanes, p.version)
 	r.parts.Go(func() { recorder.Publish(r.background, p.connections.Inspect, processID()) })
-	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder))
+	publisher := livestream.NewPublisher(p.connections.Inspect, p.liveChannel())
+	r.parts.Go(func() { publisher.Run(r.background) })
+	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder, publisher))
 	monitor := tasks.NewMonitor(p.connections, p.lanes, p.logger)
 	if p.roles.Worker {
 		p.startWorker(r, monitor, writer, migrated)
@@ -33,8 +36,11 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	bypassesRedis, admitsLive := func() bool { return false }, func() bool { return true }
 	var ingest *handlers.Ingest
 	var flights *store.Reader
+	var live *livestream.Hub
 	if p.roles.API {
 		flights = store.NewReader(p.pool, p.lanes)
+		live = livestream.NewHub(flights, p.connections.Inspect, p.liveChannel(), p.lanes[0], p.logger)
+		r.parts.Go(func() { live.Run(r.ctx) })
 		enqueuer := p.startEnqueuer(r, monitor, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }
 		admitsLive = func() bool { return enqueuer.Admits(p.lanes[0]) }
@@ -50,7 +56,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	})
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{
-		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Flights: flights, Logger: p.logger,
+		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Flights: flights, Live: live, Logger: p.logger,
 		Asynqmon: asynqmon.New(p.connections.Browse, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})
@@ -100,15 +106,29 @@ func (p *Program) weights() map[string]int {
 	return weights
 }
 
-// observeWrites counts what a writer did.
-func observeWrites(recorder *metrics.Recorder) store.Observer {
+// observeWrites counts what a writer did, and tells viewers of the points.
+func observeWrites(recorder *metrics.Recorder, publisher *livestream.Publisher) store.Observer {
 	return func(points *lane.Points, result store.Result, took time.Duration, err error) {
+		if err != nil || len(result.Rejected) > 0 {
+			publisher.Missed() // some may be committed
+		} else {
+			publisher.Publish(points)
+		}
 		if err != nil {
 			recorder.WriteFailed(points.Lane)
 			return
 		}
 		recorder.Written(points, result.Inserted, result.Duplicates, len(result.Rejected), took)
 	}
+}
+
+// liveChannel is where processes of this installation tell each other of points.
+func (p *Program) liveChannel() string {
+	database := 0
+	if options, err := p.config.Redis.Options(); err == nil { // New has checked it
+		database = options.DB
+	}
+	return livestream.Channel(database)
 }
 
 // processID distinguishes this process from the others that share its Redis.

@@ -18,6 +18,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/sse"
 )
 
 // These tests run a real HTTP server over in-memory connections, in a bubble
@@ -226,7 +228,7 @@ func TestBroker_EvictsASlowSubscriberAlone(t *testing.T) {
 		e := drain(b.subscribe(t))
 		let(time.Second)
 		assert.Equal(t, 2, b.subscribers())
-		let(writeTimeout + maxBacklog*time.Second)
+		let(sse.WriteTimeout + maxBacklog*time.Second)
 		assert.Equal(t, 1, b.subscribers())
 		before := len(e.names())
 		let(3 * time.Second)

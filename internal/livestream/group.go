@@ -1,0 +1,217 @@
+package livestream
+
+import (
+	"cmp"
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"tracklane/internal/lane"
+	"tracklane/store"
+)
+
+// group is what the viewers of one View share: the events are made once for all of
+// them. The hub's mutex guards it.
+type group struct {
+	view    View
+	loaded  chan struct{} // closed when the flights are, or loading failed
+	err     error         // of loading
+	ready   bool
+	horizon int64 // Unix µs: points of later times are not shown yet
+	viewers map[*Viewer]struct{}
+	waiting int // viewers who are about to come
+
+	flights map[string]*flight
+	pending []store.LivePoint // of the next event
+	resumed map[string]*resumption
+}
+
+// flight is one of a group, with a point for each ten seconds of its last ten
+// minutes, in the order of their times.
+type flight struct {
+	lane.Flight
+	tail []lane.Fix
+}
+
+const (
+	tailLength = 10*time.Minute + tailStep
+	tailStep   = 10 * time.Second
+
+	// maxFlights is how many flights a group remembers; those that are silent for
+	// the longest go first.
+	maxFlights = 2000
+
+	// flightLifetime is how long after its last point a flight is remembered.
+	flightLifetime = 24 * time.Hour
+
+	// maxPending is how many points an event may have.
+	maxPending = 20_000
+)
+
+func newGroup(view View, now time.Time) *group {
+	return &group{view: view, loaded: make(chan struct{}), horizon: view.horizon(now), viewers: make(map[*Viewer]struct{}),
+		flights: make(map[string]*flight), resumed: make(map[string]*resumption)}
+}
+
+// add takes a point up if it may be shown.
+func (g *group) add(p store.LivePoint) {
+	if g.view.Race != "" && p.RaceID != g.view.Race || g.view.Pilot != "" && p.PilotID != g.view.Pilot || p.Time > g.horizon {
+		return
+	}
+	isNew := g.remember(p)
+	if isNew && len(g.pending) <= maxPending { // one more than an event may have
+		g.pending = append(g.pending, p)
+	}
+}
+
+// remember keeps a point for viewers who come later, and reports whether it had
+// none like it.
+func (g *group) remember(p store.LivePoint) bool {
+	f := g.flights[p.ID]
+	if f == nil {
+		if len(g.flights) >= maxFlights {
+			g.forgetOldest()
+		}
+		f = &flight{}
+		g.flights[p.ID] = f
+	}
+	at, exists := slices.BinarySearchFunc(f.tail, p.Fix, func(a, b lane.Fix) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.Lat, b.Lat), cmp.Compare(a.Lon, b.Lon))
+	})
+	if at == len(f.tail) {
+		f.Flight = p.Flight
+	}
+	if exists {
+		return false
+	}
+	f.tail = slices.Insert(f.tail, at, p.Fix)
+	f.thin()
+	return true
+}
+
+// thin leaves one point of each step, the last, and none that is too old.
+func (f *flight) thin() {
+	last := f.tail[len(f.tail)-1].Time
+	kept := f.tail[:0]
+	for i, fix := range f.tail {
+		isLastOfStep := i == len(f.tail)-1 || stepOf(f.tail[i+1]) != stepOf(fix)
+		if isLastOfStep && fix.Time > last-tailLength.Microseconds() {
+			kept = append(kept, fix)
+		}
+	}
+	f.tail = kept
+}
+
+func stepOf(f lane.Fix) int64 { return f.Time / tailStep.Microseconds() }
+
+func (f *flight) last() int64 { return f.tail[len(f.tail)-1].Time }
+
+func (g *group) forgetOldest() {
+	oldest := ""
+	for id, f := range g.flights {
+		if oldest == "" || f.last() < g.flights[oldest].last() {
+			oldest = id
+		}
+	}
+	delete(g.flights, oldest)
+}
+
+// forgetOld forgets flights that ended long ago.
+func (g *group) forgetOld(now time.Time) {
+	for id, f := range g.flights {
+		if f.last() < now.Add(-g.view.Delay-flightLifetime).UnixMicro() {
+			delete(g.flights, id)
+		}
+	}
+}
+
+// message is the data of an event.
+type message struct {
+	At      int64         `json:"at"` // Unix ms, by the server's clock
+	Delay   float64       `json:"delay"`
+	Flights []flightEvent `json:"flights"`
+}
+
+// flightEvent is points of a flight.
+type flightEvent struct {
+	ID       string     `json:"id"`
+	PilotID  string     `json:"pilot_id,omitempty"`
+	RaceID   string     `json:"race_id,omitempty"`
+	DeviceID string     `json:"device_id,omitempty"`
+	Fixes    []fixEvent `json:"fixes"`
+}
+
+// fixEvent is a point: [Unix ms, lat, lon, elevation, barometric_altitude, speed,
+// heading], the last four null where there is no value.
+type fixEvent lane.Fix
+
+// MarshalJSON implements json.Marshaler.
+func (f fixEvent) MarshalJSON() ([]byte, error) {
+	text := append(make([]byte, 0, 96), '[')
+	text = strconv.AppendInt(text, f.Time/1000, 10)
+	if micros := f.Time % 1000; micros != 0 {
+		text = strconv.AppendFloat(text[:1], float64(f.Time)/1000, 'f', 3, 64)
+	}
+	for _, value := range [...]float64{f.Lat, f.Lon, f.Elevation, f.BarometricAltitude, f.Speed, f.Heading} {
+		text = append(text, ',')
+		if math.IsNaN(value) || math.IsInf(value, 0) {
+			text = append(text, "null"...)
+			continue
+		}
+		text = strconv.AppendFloat(text, value, 'g', -1, 64)
+	}
+	return append(text, ']'), nil
+}
+
+// snapshot makes the event with all flights of the group.
+func (g *group) snapshot(id string, now time.Time) []byte {
+	m := g.newMessage(now)
+	for _, f := range g.flights {
+		event := eventOf(f.Flight)
+		for _, fix := range f.tail {
+			event.Fixes = append(event.Fixes, fixEvent(fix))
+		}
+		m.Flights = append(m.Flights, event)
+	}
+	slices.SortFunc(m.Flights, func(a, b flightEvent) int { return cmp.Compare(a.ID, b.ID) })
+	return encode("snapshot", id, m)
+}
+
+// points makes the event with points, which may be none.
+func (g *group) points(id string, now time.Time, points []store.LivePoint) []byte {
+	m := g.newMessage(now)
+	place := make(map[lane.Flight]int)
+	for _, p := range points {
+		at, known := place[p.Flight]
+		if !known {
+			at = len(m.Flights)
+			place[p.Flight] = at
+			m.Flights = append(m.Flights, eventOf(p.Flight))
+		}
+		m.Flights[at].Fixes = append(m.Flights[at].Fixes, fixEvent(p.Fix))
+	}
+	return encode("points", id, m)
+}
+
+func (g *group) newMessage(now time.Time) message {
+	return message{At: now.UnixMilli(), Delay: g.view.Delay.Seconds(), Flights: []flightEvent{}}
+}
+
+func eventOf(f lane.Flight) flightEvent {
+	return flightEvent{ID: f.ID, PilotID: f.PilotID, RaceID: f.RaceID, DeviceID: f.DeviceID}
+}
+
+// encode writes a server-sent event. JSON has no line ends.
+func encode(name, id string, m message) []byte {
+	data, err := json.Marshal(m)
+	if err != nil { // texts and finite numbers always marshal
+		panic(err)
+	}
+	event := make([]byte, 0, len(data)+len(name)+len(id)+24)
+	event = append(append(event, "event: "...), name...)
+	event = append(append(event, "\nid: "...), id...)
+	event = append(append(event, "\ndata: "...), data...)
+	return append(event, "\n\n"...)
+}

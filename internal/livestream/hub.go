@@ -1,0 +1,364 @@
+// Package livestream shows viewers the points of the lane live as they are
+// committed, whichever process writes them.
+//
+// Each writer publishes what it has committed through Redis, as a Publisher. That
+// is quick, and may fail. A Hub therefore looks into the database every few seconds
+// for what was committed since it looked last, in the order of commits and not of
+// times: what was published is among it and is not shown twice.
+package livestream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tracklane/internal/cache"
+	"tracklane/internal/lane"
+	"tracklane/store"
+)
+
+// View is what a viewer may see; the zero View is everything.
+type View struct {
+	Race, Pilot string        // empty = anybody's
+	Delay       time.Duration // by which points are shown late
+}
+
+// horizon is until which time points are shown, in Unix µs.
+func (v View) horizon(now time.Time) int64 {
+	if v.Delay == 0 {
+		return 1<<63 - 1
+	}
+	return now.Add(-v.Delay).UnixMicro()
+}
+
+func (v View) scope(from, to int64) store.Scope {
+	s := store.Scope{Race: v.Race, Pilot: v.Pilot, From: time.UnixMicro(from)}
+	if v.Delay > 0 {
+		s.To = time.UnixMicro(to)
+	}
+	return s
+}
+
+// Hub hands the points of the lane live to its viewers. Any number of goroutines
+// may use it.
+type Hub struct {
+	reader  *store.Reader
+	redis   redis.UniversalClient
+	channel string
+	live    *lane.Lane
+	logger  *slog.Logger
+	wanted  chan struct{} // has a value when somebody came
+
+	looking sync.Mutex // one look into the database at a time
+
+	mu      sync.Mutex
+	groups  map[View]*group
+	viewers int
+	closed  bool
+	cursor  store.LiveCursor // all before it was shown; 0 = not known
+	lookAt  time.Time        // when to look into the database next
+	far     bool             // and whether as far back as maxLate
+	failing bool
+	seen    *cache.Map[uint64, struct{}]
+	seed    maphash.Seed
+}
+
+const (
+	liveLane = "live"
+
+	// interval is how often viewers get an event.
+	interval = time.Second
+
+	// lookInterval is how often the hub looks for points that were committed and
+	// not published, of the last lookRange. Where the publishing was interrupted
+	// it looks as far back as maxLate, and every farInterval in any case.
+	lookInterval = 5 * time.Second
+	lookRange    = 10 * time.Minute
+	farInterval  = 5 * time.Minute
+	maxLate      = 2 * time.Hour
+
+	// settleTime is how long after the begin of the subscription a publisher may
+	// still believe that nobody listens.
+	settleTime = quietTime + 500*time.Millisecond
+
+	// maxViewers and maxGroups bound the memory, and maxBacklog is how many events
+	// a viewer may be behind before it is dropped. Its client then resumes.
+	maxViewers = 2000
+	maxGroups  = 64
+	maxBacklog = 8
+
+	// maxSeen is how many points are remembered as shown, at the least.
+	maxSeen = 200_000
+)
+
+// NewHub returns a hub that reads points from the database, and hears of new ones
+// on a channel of Redis. Run makes it work.
+func NewHub(reader *store.Reader, client redis.UniversalClient, channel string, live *lane.Lane, logger *slog.Logger) *Hub {
+	return &Hub{reader: reader, redis: client, channel: channel, live: live, logger: logger, wanted: make(chan struct{}, 1),
+		groups: make(map[View]*group), seen: cache.New[uint64, struct{}](maxSeen), seed: maphash.MakeSeed()}
+}
+
+// Run serves viewers until ctx ends, and ends their streams then.
+func (h *Hub) Run(ctx context.Context) {
+	defer h.close()
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { h.listen(ctx) })
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var far time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			if !h.hasGroups() {
+				continue
+			}
+			if h.isTimeToLook(now) {
+				if now.Sub(far) > farInterval {
+					h.lookFar(now)
+					far = now
+				}
+				h.look(ctx)
+			}
+			h.release(ctx, now)
+			h.send(now)
+		}
+	}
+}
+
+func (h *Hub) hasGroups() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.groups) > 0
+}
+
+func (h *Hub) isTimeToLook(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !now.Before(h.lookAt)
+}
+
+// lookFar makes the hub look far back, at a time.
+func (h *Hub) lookFar(at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lookAt, h.far = at, true
+}
+
+// look shows what was committed since the last look.
+func (h *Hub) look(ctx context.Context) {
+	h.looking.Lock()
+	defer h.looking.Unlock()
+	h.mu.Lock()
+	since, far := h.cursor, h.far
+	h.far, h.lookAt = false, time.Now().Add(lookInterval)
+	h.mu.Unlock()
+	next, points, err := h.committed(ctx, since, far)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err != nil {
+		h.far = h.far || far
+		if !h.failing && ctx.Err() == nil {
+			h.logger.Warn("the live stream cannot look for stored points; trying again until it can", "error", err)
+		}
+		h.failing = true
+		return
+	}
+	h.failing = false
+	if since > next || len(points) > maxPending {
+		h.reset() // another database, or more than can be told
+	}
+	h.take(points)
+	h.cursor = next
+	for _, g := range h.groups {
+		clear(g.resumed)
+		g.forgetOld(time.Now())
+	}
+}
+
+// committed returns what was committed since a cursor, and the cursor for the next
+// time.
+func (h *Hub) committed(ctx context.Context, since store.LiveCursor, far bool) (store.LiveCursor, []store.LivePoint, error) {
+	next, err := h.reader.LiveCursor(ctx)
+	if err != nil || since == 0 || since > next {
+		return next, nil, err
+	}
+	span := lookRange
+	if far {
+		span = maxLate
+	}
+	points, err := h.reader.LiveSince(ctx, since, store.Scope{From: time.Now().Add(-span)}, maxPending+1)
+	return next, points, err
+}
+
+// take shows points that were not shown yet. The caller holds h.mu.
+func (h *Hub) take(points []store.LivePoint) {
+	for _, p := range points {
+		key := maphash.Comparable(h.seed, pointKey{p.ID, p.Time, p.Lat, p.Lon})
+		if _, seen := h.seen.Get(key); seen {
+			continue
+		}
+		h.seen.Put(key, struct{}{})
+		for _, g := range h.groups {
+			g.add(p)
+		}
+	}
+}
+
+type pointKey struct {
+	flight   string
+	time     int64
+	lat, lon float64
+}
+
+// release shows the points whose time has come where there is a delay: they are
+// read by their times, so that nothing is kept until then.
+func (h *Hub) release(ctx context.Context, now time.Time) {
+	h.mu.Lock()
+	var delayed []*group
+	for _, g := range h.groups {
+		if g.ready && g.view.Delay > 0 {
+			delayed = append(delayed, g)
+		}
+	}
+	h.mu.Unlock()
+	for _, g := range delayed {
+		to := g.view.horizon(now)
+		points, err := h.reader.LiveBetween(ctx, g.view.scope(g.horizon, to), maxPending)
+		if err != nil {
+			continue // the look says so; the next time reads from the same time on
+		}
+		h.mu.Lock()
+		g.horizon = to
+		if len(points) == maxPending {
+			g.horizon = points[len(points)-1].Time - 1
+		}
+		for _, p := range points {
+			g.add(p)
+		}
+		h.mu.Unlock()
+	}
+}
+
+// send gives each viewer the event of this second, and drops who is too slow.
+func (h *Hub) send(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for view, g := range h.groups {
+		if !g.ready {
+			continue
+		}
+		if len(g.viewers) == 0 && g.waiting == 0 {
+			delete(h.groups, view)
+			continue
+		}
+		h.sendTo(g, now)
+	}
+}
+
+// sendTo sends what is new in a group: as a snapshot if it is too much. The caller
+// holds h.mu.
+func (h *Hub) sendTo(g *group, now time.Time) {
+	event := g.points
+	if len(g.pending) > maxPending {
+		event = func(id string, now time.Time, _ []store.LivePoint) []byte { return g.snapshot(id, now) }
+	}
+	text := event(h.idOf(g, now), now, g.pending)
+	g.pending = nil
+	for v := range g.viewers {
+		select {
+		case v.events <- text:
+		default:
+			h.drop(v)
+		}
+	}
+}
+
+// reset makes every viewer start again. The caller holds h.mu.
+func (h *Hub) reset() {
+	for view, g := range h.groups {
+		for v := range g.viewers {
+			h.drop(v)
+		}
+		if g.ready {
+			delete(h.groups, view)
+		}
+	}
+}
+
+func (h *Hub) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.reset()
+}
+
+// listen takes up what is published, while there are viewers, until ctx ends.
+func (h *Hub) listen(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wanted:
+		}
+		h.subscribe(ctx)
+	}
+}
+
+// subscribe takes up what is published until nobody views any more. The library
+// connects again by itself, and says so.
+func (h *Hub) subscribe(ctx context.Context) {
+	subscription := h.redis.Subscribe(ctx, h.channel)
+	defer subscription.Close()
+	messages := subscription.ChannelWithSubscriptions(redis.WithChannelSize(publishQueue))
+	ticker := time.NewTicker(10 * interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if !h.hasGroups() {
+				return
+			}
+		case got, open := <-messages:
+			if !open {
+				return
+			}
+			if message, is := got.(*redis.Message); is {
+				h.hear([]byte(message.Payload))
+			} else {
+				h.lookFar(time.Now().Add(settleTime))
+			}
+		}
+	}
+}
+
+// hear shows published points.
+func (h *Hub) hear(message []byte) {
+	points, err := decodeMessage(h.live, message)
+	if err != nil || message[0] != complete {
+		h.lookFar(time.Now()) // it may be of a newer version
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.take(points)
+}
+
+var errEmptyMessage = errors.New("a message without points")
+
+func (h *Hub) idOf(g *group, now time.Time) string {
+	return formatID(h.cursor, min(g.horizon, now.UnixMicro()))
+}
+
+func formatID(cursor store.LiveCursor, horizon int64) string {
+	return fmt.Sprintf("%d-%d", cursor, horizon)
+}

@@ -1,0 +1,294 @@
+package livestream
+
+import (
+	"bufio"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/devservers/devserverstest"
+	"tracklane/internal/lane"
+	"tracklane/internal/storetest"
+	"tracklane/store"
+)
+
+var servers *devserverstest.Servers
+
+func TestMain(m *testing.M) {
+	logging.Disable()
+	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
+}
+
+const patience = 20 * time.Second
+
+// installation is a database, a Redis, and a hub of a process that writes nothing.
+type installation struct {
+	url    string
+	pool   *pgxpool.Pool
+	reader *store.Reader
+	writer *store.Writer // of another process
+	lane   *lane.Lane
+}
+
+func newClient(t testing.TB, url string) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(url)
+	require.NoError(t, err)
+	client := redis.NewClient(options)
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	return client
+}
+
+func install(t *testing.T, redisURL string) *installation {
+	t.Helper()
+	lanes := lane.All(lane.Options{})
+	i := &installation{pool: storetest.OpenMigrated(t, servers.Database(t)), lane: lanes[0]}
+	publisher := NewPublisher(newClient(t, redisURL), "test")
+	go publisher.Run(t.Context())
+	i.writer = store.NewWriter(i.pool, lanes, 1000, func(points *lane.Points, _ store.Result, _ time.Duration, _ error) {
+		publisher.Publish(points)
+	})
+	i.reader = store.NewReader(i.pool, lanes)
+	hub := NewHub(i.reader, newClient(t, redisURL), "test", i.lane, slog.New(slog.DiscardHandler))
+	go hub.Run(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		delay, _ := time.ParseDuration(r.URL.Query().Get("delay"))
+		view := View{Race: r.URL.Query().Get("race"), Delay: delay}
+		if err := hub.Serve(w, r, view, r.Header.Get("Last-Event-ID")); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(server.Close)
+	i.url = server.URL
+	return i
+}
+
+// write commits a point of a flight of a race.
+func (i *installation) write(t *testing.T, flight, race string, at time.Time) {
+	t.Helper()
+	points := lane.NewPoints(i.lane, 1)
+	track, field, reason := lane.Flight{ID: flight, PilotID: "p-" + flight, RaceID: race}.Track(lane.DecodeOptions{Now: at})
+	require.Empty(t, reason, field)
+	fix := lane.NoFix()
+	fix.Time, fix.Lat, fix.Lon, fix.Elevation = at.UnixMicro(), 46.5, 7.25, 1234.5
+	_, reason = points.AddFix(points.AddTrack(track), fix, at)
+	require.Empty(t, reason)
+	_, err := i.writer.Write(t.Context(), points, "")
+	require.NoError(t, err)
+}
+
+// event is a server-sent event as a client reads it.
+type event struct {
+	name, id string
+	data     struct {
+		At      int64
+		Delay   float64
+		Flights []struct {
+			ID      string
+			PilotID string       `json:"pilot_id"`
+			RaceID  string       `json:"race_id"`
+			Fixes   [][]*float64 // as fixEvent says
+		}
+	}
+}
+
+func (e event) flights() (ids []string) {
+	for _, f := range e.data.Flights {
+		ids = append(ids, f.ID)
+	}
+	return ids
+}
+
+// view opens a stream; its events come on the channel, which end closes.
+func (i *installation) view(t *testing.T, query, lastID string) (events <-chan event, end func()) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, i.url+"/?"+query, nil)
+	require.NoError(t, err)
+	request.Header.Set("Last-Event-ID", lastID)
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, response.StatusCode)
+	into := make(chan event, 1000)
+	go func() {
+		defer close(into)
+		lines := bufio.NewScanner(response.Body)
+		lines.Buffer(nil, 1<<24)
+		var e event
+		for lines.Scan() {
+			name, value, _ := strings.Cut(lines.Text(), ": ")
+			switch name {
+			case "event":
+				e = event{name: value}
+			case "id":
+				e.id = value
+			case "data":
+				if assert.NoError(t, json.Unmarshal([]byte(value), &e.data)) {
+					into <- e
+				}
+			}
+		}
+	}()
+	end = func() { _ = response.Body.Close() }
+	t.Cleanup(end)
+	return into, end
+}
+
+// next returns the event that shows a flight's point of a time, whatever comes before.
+// Points may come twice: transactions of other databases count as under way, too.
+func next(t *testing.T, events <-chan event, flight string, at time.Time, within time.Duration) event {
+	t.Helper()
+	timeout := time.After(within)
+	for {
+		select {
+		case e, open := <-events:
+			require.True(t, open, "the stream has ended")
+			for _, f := range e.data.Flights {
+				for _, fix := range f.Fixes {
+					if f.ID == flight && int64(*fix[0]) == at.UnixMilli() {
+						return e
+					}
+				}
+			}
+		case <-timeout:
+			require.Fail(t, "the point is not shown", "%s %s", flight, at)
+		}
+	}
+}
+
+func first(t *testing.T, events <-chan event) event {
+	t.Helper()
+	select {
+	case e := <-events:
+		return e
+	case <-time.After(patience):
+		require.Fail(t, "no event comes")
+		return event{}
+	}
+}
+
+func TestHub_ShowsTheLastFixAndThenEachNewOne(t *testing.T) {
+	t.Parallel()
+	i := install(t, servers.Redis(t).URL())
+	start := time.Now().Add(-time.Hour).UTC().Truncate(time.Minute)
+	for second := range 25 {
+		i.write(t, "a", "r", start.Add(time.Duration(second)*time.Second))
+	}
+	events, _ := i.view(t, "", "")
+	e := first(t, events)
+	assert.Equal(t, "snapshot", e.name)
+	require.Equal(t, []string{"a"}, e.flights())
+	f := e.data.Flights[0]
+	assert.Equal(t, "p-a", f.PilotID)
+	assert.Len(t, f.Fixes, 3, "a point for each ten seconds")
+	last := f.Fixes[2]
+	assert.Equal(t, float64(start.Add(24*time.Second).UnixMilli()), *last[0])
+	assert.Equal(t, []float64{46.5, 7.25, 1234.5}, []float64{*last[1], *last[2], *last[3]})
+	assert.Nil(t, last[4])
+
+	// The first look of the hub is over, and nobody believes that nobody listens.
+	time.Sleep(quietTime)
+	for range 3 {
+		start = start.Add(30 * time.Second)
+		i.write(t, "a", "r", start)
+		e = next(t, events, "a", start, 2500*time.Millisecond)
+		assert.Equal(t, "points", e.name)
+	}
+}
+
+func TestHub_ShowsEachPointWithoutRedis(t *testing.T) {
+	t.Parallel()
+	i := install(t, "redis://127.0.0.1:1")
+	events, _ := i.view(t, "", "")
+	assert.Empty(t, first(t, events).flights())
+	for _, flight := range []string{"a", "b"} {
+		now := time.Now()
+		i.write(t, flight, "r", now)
+		next(t, events, flight, now, patience)
+	}
+}
+
+func TestHub_ResumesWithWhatWasMissed(t *testing.T) {
+	t.Parallel()
+	i := install(t, servers.Redis(t).URL())
+	i.write(t, "a", "r", time.Now())
+	events, end := i.view(t, "", "")
+	e := first(t, events)
+	for e.id == "" || strings.HasPrefix(e.id, "0-") {
+		e = first(t, events)
+	}
+	end()
+	i.write(t, "b", "r", time.Now().Add(-time.Hour)) // old, but committed now
+	i.write(t, "c", "r", time.Now())
+
+	events, _ = i.view(t, "", e.id)
+	resumed := first(t, events)
+	assert.Equal(t, "points", resumed.name)
+	assert.Subset(t, resumed.flights(), []string{"b", "c"})
+
+	events, _ = i.view(t, "", "99999999-1")
+	assert.Equal(t, "snapshot", first(t, events).name, "what cannot be resumed begins again")
+}
+
+func TestHub_ShowsARaceAlone(t *testing.T) {
+	t.Parallel()
+	i := install(t, servers.Redis(t).URL())
+	i.write(t, "a", "r", time.Now())
+	i.write(t, "b", "s", time.Now())
+	events, _ := i.view(t, "race=s", "")
+	assert.Equal(t, []string{"b"}, first(t, events).flights())
+	i.write(t, "a", "r", time.Now())
+	now := time.Now()
+	i.write(t, "c", "s", now)
+	assert.NotContains(t, next(t, events, "c", now, patience).flights(), "a")
+}
+
+func TestHub_ShowsNothingBeforeItsDelayIsOver(t *testing.T) {
+	t.Parallel()
+	i := install(t, servers.Redis(t).URL())
+	const delay = 6 * time.Second
+	i.write(t, "early", "r", time.Now().Add(-time.Minute))
+	now := time.Now()
+	i.write(t, "a", "r", now)
+	events, _ := i.view(t, "delay=6s", "")
+	e := first(t, events)
+	assert.Equal(t, []string{"early"}, e.flights())
+	assert.InDelta(t, delay.Seconds(), e.data.Delay, 0)
+	late := time.Now().Add(2 * time.Second)
+	i.write(t, "b", "r", late)
+	for _, want := range []struct {
+		flight string
+		at     time.Time
+	}{{"a", now}, {"b", late}} {
+		next(t, events, want.flight, want.at, patience)
+		assert.GreaterOrEqual(t, time.Since(want.at), delay)
+	}
+}
+
+func TestHub_DropsASlowViewer(t *testing.T) {
+	t.Parallel()
+	i := install(t, servers.Redis(t).URL())
+	h := NewHub(i.reader, newClient(t, servers.Redis(t).URL()), "test", i.lane, slog.New(slog.DiscardHandler))
+	v, _, err := h.join(t.Context(), View{}, "")
+	require.NoError(t, err)
+	for range maxBacklog {
+		h.send(time.Now())
+	}
+	assert.Equal(t, 1, h.viewers)
+	h.send(time.Now())
+	assert.Zero(t, h.viewers)
+	h.leave(v)
+	assert.Zero(t, h.viewers)
+	h.send(time.Now())
+	assert.False(t, h.hasGroups())
+}

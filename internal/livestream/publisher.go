@@ -1,0 +1,96 @@
+package livestream
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"tracklane/internal/lane"
+	"tracklane/tasks"
+)
+
+// Publisher tells the hubs of all processes which points were committed. It never
+// makes a writer wait: what cannot be told is left out, and the hubs are told to
+// look into the database. Any number of goroutines may use it.
+type Publisher struct {
+	redis   redis.UniversalClient
+	channel string
+	queue   chan []byte
+
+	quietUntil atomic.Int64 // Unix ns; nobody listens until then, as far as is known
+	gap        atomic.Bool  // something was left out
+}
+
+const (
+	// publishQueue is how many batches wait to be published.
+	publishQueue = 64
+
+	// publishTimeout bounds the publishing of a batch.
+	publishTimeout = time.Second
+
+	// quietTime is for how long nothing is published after nobody listened.
+	quietTime = time.Second
+
+	// A message begins with one of these, and the points follow as tasks.Encode
+	// writes them.
+	complete   = 0
+	afterGap   = 1
+	headLength = 1
+)
+
+// Channel is the Redis channel of the installation whose data is in a database of
+// Redis: channels are those of all databases of a server.
+func Channel(database int) string { return fmt.Sprintf("tracklane:live:%d", database) }
+
+// NewPublisher returns a publisher that uses a channel of Redis. Run makes it work.
+func NewPublisher(client redis.UniversalClient, channel string) *Publisher {
+	return &Publisher{redis: client, channel: channel, queue: make(chan []byte, publishQueue)}
+}
+
+// Publish publishes points that were committed, if they are of the lane live and
+// somebody listened lately. It keeps nothing of them.
+func (p *Publisher) Publish(points *lane.Points) {
+	if points.Lane.Name != liveLane || points.Len() == 0 || time.Now().UnixNano() < p.quietUntil.Load() {
+		return
+	}
+	message := tasks.Encode([]byte{complete}, points)
+	select {
+	case p.queue <- message:
+	default:
+		p.gap.Store(true)
+	}
+}
+
+// Missed says that points were committed that nobody was told of.
+func (p *Publisher) Missed() { p.gap.Store(true) }
+
+// Run publishes until ctx ends.
+func (p *Publisher) Run(ctx context.Context) {
+	for {
+		select {
+		case message := <-p.queue:
+			p.send(ctx, message)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *Publisher) send(ctx context.Context, message []byte) {
+	gap := p.gap.Swap(false)
+	if gap {
+		message[0] = afterGap
+	}
+	bounded, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	listeners, err := p.redis.Publish(bounded, p.channel, message).Result()
+	if err != nil {
+		p.gap.Store(true)
+	}
+	if err != nil || listeners == 0 {
+		p.quietUntil.Store(time.Now().Add(quietTime).UnixNano())
+	}
+}
