@@ -223,7 +223,7 @@ const (
 	maxBeforeFile = 64 << 10
 )
 
-// filePart returns the part of a multipart form that is named "file".
+// filePart returns the part of a multipart form that is named "file" or "data".
 func (b *budget) filePart(source io.Reader, boundary string, l *lane.Lane) (io.Reader, *problem) {
 	if !b.forms.TryAcquire(1) {
 		return nil, tooManyLargeRequests()
@@ -249,7 +249,7 @@ func (b *budget) filePart(source io.Reader, boundary string, l *lane.Lane) (io.R
 		if len(part.Header) > maxPartFields {
 			return nil, malformed(fmt.Sprintf("The header of a part must not have more than %d fields.", maxPartFields))
 		}
-		if part.FormName() == "file" {
+		if name := part.FormName(); name == "file" || name == "data" {
 			bounded.left = math.MaxInt
 			return part, nil
 		}

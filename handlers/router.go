@@ -180,6 +180,9 @@ func (s *Server) routeLanes(router *gin.Engine) {
 				handler = s.postUpload(ingest, l)
 			}
 			router.POST("/"+l.Name, handler)
+			if l.Name == "flymaster" { // where devices that are set up for the system before post
+				router.POST("/flymaster/upload/file", s.postPoints(ingest, l))
+			}
 			if l.Name == "live" {
 				s.routeTrackers(router, ingest, l)
 			}

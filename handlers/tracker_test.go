@@ -98,3 +98,15 @@ func TestTrackers_ShowAPilotInDistress(t *testing.T) {
 	assert.Regexp(t, `^SOS at .* UTC, device 7 \(livetrack24\): needs help, seriously hurt$`, shown.Distress[1])
 	assert.Contains(t, send(t, "GET", url+"/metrics", nil).text, `tracklane_sos_total{app="livetrack24"} 1`)
 }
+
+func TestFlymaster_AcceptsThePartDataAtTheOldPath(t *testing.T) {
+	t.Parallel()
+	_, url, pool := newTestServer(t, lane.All(lane.Options{}))
+	form := "--b\r\nContent-Disposition: form-data; name=\"data\"\r\n\r\n0123,0\n1783940000,1783944000,46.5,7.25,1800,36,270\nEOF\n\r\n--b--\r\n"
+	got := send(t, "POST", url+"/flymaster/upload/file", strings.NewReader(form), "Content-Type", "multipart/form-data; boundary=b")
+	assert.Equal(t, http.StatusCreated, got.code)
+	assert.Equal(t, "OK", got.text)
+	var serial int
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT device_id FROM flymaster").Scan(&serial))
+	assert.Equal(t, 123, serial)
+}
