@@ -21,6 +21,7 @@ import (
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
 	"tracklane/internal/livestream"
+	"tracklane/internal/mappage"
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/internal/storetest"
@@ -62,7 +63,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 		}),
 		Recorder: recorder, Logger: logger,
 		Asynqmon: asynqmon.New(connections.Inspect, lanes, asynqmon.Options{}),
-		Flights:  reader, Live: hub,
+		Flights:  reader, Live: hub, Map: mappage.New(""),
 		Ingest: &Ingest{Lanes: lanes, Enqueuer: enqueuer, Bypass: tasks.NewBypass(lanes, writer, batching)},
 	})
 	server := httptest.NewServer(s)

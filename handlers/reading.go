@@ -36,6 +36,8 @@ func (s *Server) routeReading(operators bool) func(*gin.Engine) {
 		router.GET("/flights/:id", s.reading(operators, s.getFlight))
 		router.GET("/flights/:id/track", s.reading(operators, s.getTrack))
 		router.GET("/live/stream", s.reading(operators, s.getLiveStream))
+		router.GET("/map", s.reading(operators, func(c *gin.Context, _ reader) { s.config.Map.ServeHTTP(c.Writer, c.Request) }))
+		router.GET("/map/*path", gin.WrapH(s.config.Map))
 	}
 }
 

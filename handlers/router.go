@@ -14,6 +14,7 @@ import (
 	"tracklane/asynqmon"
 	"tracklane/internal/lane"
 	"tracklane/internal/livestream"
+	"tracklane/internal/mappage"
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/internal/statuspage"
@@ -43,6 +44,9 @@ type Config struct {
 
 	// Live streams points as they are stored. It comes with Flights.
 	Live *livestream.Hub
+
+	// Map shows what Live streams. It comes with Flights.
+	Map *mappage.Page
 }
 
 // Ingest is what a process needs that accepts points.

@@ -10,6 +10,7 @@ import (
 	"tracklane/handlers"
 	"tracklane/internal/lane"
 	"tracklane/internal/livestream"
+	"tracklane/internal/mappage"
 	"tracklane/internal/metrics"
 	"tracklane/internal/status"
 	"tracklane/store"
@@ -56,7 +57,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	})
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{
-		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Flights: flights, Live: live, Logger: p.logger,
+		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Flights: flights, Live: live, Map: mappage.New(p.config.MapTiles), Logger: p.logger,
 		Asynqmon: asynqmon.New(p.connections.Browse, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})

@@ -142,6 +142,8 @@ func (v variable) accepts() string {
 		return fmt.Sprintf("at least %d characters", auth.MinKeyLength)
 	case "origins":
 		return "origins of web pages, as browsers send them, with commas between them, such as https://race.example,http://localhost:5173"
+	case "tiles":
+		return tilesForm
 	case "networks":
 		return "networks or addresses with commas between them, such as 10.0.0.0/8,192.0.2.7"
 	}
@@ -213,6 +215,8 @@ func (v variable) accepted(value string) bool {
 		return len(value) >= auth.MinKeyLength
 	case "origins":
 		return new(Origins).UnmarshalText([]byte(value)) == nil
+	case "tiles":
+		return isTiles(value)
 	case "networks":
 		return new(Networks).UnmarshalText([]byte(value)) == nil
 	}

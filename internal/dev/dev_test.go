@@ -9,14 +9,17 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/app"
+	"tracklane/internal/browsertest"
 	"tracklane/migrations"
 )
 
@@ -27,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // session is a Run that works.
 type session struct {
-	health, database string // URLs
+	page, health, database string // URLs; page is the map
 	stop             func()
 }
 
@@ -46,13 +49,15 @@ func start(t *testing.T, dir string, options Options) session {
 		stop()
 		assert.NoError(t, <-ended)
 	}}
-	address := regexp.MustCompile(`^  (Health|PostgreSQL) +(\S+)$`)
+	address := regexp.MustCompile(`^  (Map|Health|PostgreSQL) +(\S+)$`)
 	for lines := bufio.NewScanner(read); s.database == ""; {
 		if !lines.Scan() {
 			require.NoError(t, <-ended, "it ended before its banner was written")
 		}
 		switch found := address.FindStringSubmatch(lines.Text()); {
 		case found == nil:
+		case found[1] == "Map":
+			s.page = found[2]
 		case found[1] == "Health":
 			s.health = found[2]
 		default:
@@ -91,6 +96,7 @@ func TestRun_FliesPilotsAndKeepsItsDataUntilAFreshStart(t *testing.T) {
 	require.Eventually(t, func() bool { return s.points(t) >= 3 }, 30*time.Second, 100*time.Millisecond)
 	requireHealthy(t, s.health)
 	requireTimescaleDB(t, s.database)
+	s.requireOnMap(t)
 	s.stop()
 
 	s = start(t, dir, Options{})
@@ -101,6 +107,34 @@ func TestRun_FliesPilotsAndKeepsItsDataUntilAFreshStart(t *testing.T) {
 	s = start(t, dir, Options{Fresh: true})
 	require.Eventually(t, func() bool { return s.points(t) == 0 }, 30*time.Second, 100*time.Millisecond)
 	s.stop()
+}
+
+// requireOnMap opens the map, and requires that the pilots are on it within 5 s and
+// move, and that what it shows is what is stored.
+func (s session) requireOnMap(t *testing.T) {
+	t.Helper()
+	tab := browsertest.Open(t, time.Minute)
+	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(s.page)))
+	const shown = `[...document.querySelectorAll("#pilots tr")].map(row => row.dataset.flight + " " + row.dataset.lastFix)`
+	var first, later []string
+	look := func(into *[]string) bool {
+		rows, err := chromedp.Run(tab, chromedp.Evaluate[[]string](shown))
+		*into = rows
+		return err == nil && len(rows) > 0
+	}
+	require.Eventually(t, func() bool { return look(&first) }, 5*time.Second, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return look(&later) && later[0] != first[0] }, 20*time.Second, 100*time.Millisecond, "nobody moves")
+
+	connection, err := pgx.Connect(t.Context(), s.database)
+	require.NoError(t, err)
+	defer connection.Close(context.Background())
+	for _, row := range append(first, later...) {
+		flight, at, _ := strings.Cut(row, " ")
+		var stored bool
+		require.NoError(t, connection.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM live_track_points
+			WHERE flight_id = $1 AND (extract(epoch FROM datetime) * 1000)::bigint = $2::text::numeric::bigint)`, flight, at).Scan(&stored))
+		assert.True(t, stored, row)
+	}
 }
 
 // requireTimescaleDB requires that the extension is used where it is installed.

@@ -3,17 +3,13 @@
 package statuspage
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"path"
 	"strings"
-	"time"
+
+	"tracklane/internal/webfiles"
 )
 
 // Page serves the page at "/", what it is made of below "/page/", and its
@@ -30,8 +26,12 @@ type Page struct {
 func New(source Source, logger *slog.Logger) *Page {
 	p := &Page{source: source, logger: logger, routes: http.NewServeMux()}
 	p.routes.HandleFunc("GET /events", p.serveEvents)
-	for _, a := range embedded() {
-		p.routes.Handle("GET "+a.pattern, a)
+	for _, f := range webfiles.Read(files()) {
+		pattern := "GET /page/" + f.Name
+		if f.Name == "index.html" {
+			pattern = "GET /{$}"
+		}
+		p.routes.Handle(pattern, f)
 	}
 	return p
 }
@@ -53,57 +53,22 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 //go:embed assets
 var assets embed.FS
 
-// contentTypes names the embedded files that are served, by extension; the
-// machine's own list may call them something else.
-var contentTypes = map[string]string{
-	".html": "text/html; charset=utf-8",
-	".css":  "text/css; charset=utf-8",
-	".js":   "text/javascript; charset=utf-8",
-	".svg":  "image/svg+xml",
-}
-
-// asset is one embedded file. Browsers ask each time whether theirs is still
-// the right one, so that a new version of the page is never half an old one.
-type asset struct {
-	pattern     string // of the route
-	contentType string
-	tag         string
-	content     []byte
-}
-
-func (a asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", a.contentType)
-	w.Header().Set("Cache-Control", "no-cache")
-	w.Header().Set("ETag", a.tag)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.content))
-}
-
-// embedded reads the assets. It panics when one cannot be read, which does not
-// happen in a program that was built.
-func embedded() []asset {
-	var all []asset
-	err := fs.WalkDir(assets, "assets", func(name string, _ fs.DirEntry, err error) error {
-		contentType, served := contentTypes[path.Ext(name)]
-		if err != nil || !served {
-			return err
-		}
-		content, err := assets.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		pattern := "/page" + strings.TrimPrefix(name, "assets")
-		if name == "assets/index.html" {
-			pattern = "/{$}"
-		}
-		sum := sha256.Sum256(content)
-		all = append(all, asset{
-			pattern: pattern, contentType: contentType, content: content,
-			tag: `"` + hex.EncodeToString(sum[:8]) + `"`,
-		})
-		return nil
-	})
+// files are the page's. embed has checked that there are such.
+func files() fs.FS {
+	root, err := fs.Sub(assets, "assets")
 	if err != nil {
-		panic(fmt.Errorf("read the page's embedded files: %w", err))
+		panic(err)
 	}
-	return all
+	return root
+}
+
+// UPlot returns the files of uPlot, which draws charts, for other pages.
+func UPlot() []webfiles.File {
+	var found []webfiles.File
+	for _, f := range webfiles.Read(files()) {
+		if strings.HasPrefix(f.Name, "uplot/") {
+			found = append(found, f)
+		}
+	}
+	return found
 }

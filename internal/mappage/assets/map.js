@@ -1,0 +1,248 @@
+// The page: flights from the stream or, in a replay, from their stored tracks, shown
+// on the map and in the list as they are at a time.
+
+import * as feed from "./feed.js";
+import { gridLayer } from "./grid.js";
+import { Replay } from "./replay.js";
+import * as state from "./state.js";
+import { Chart, colourOf, PilotView } from "./view.js";
+
+const L = window.L;
+const byId = (id) => document.getElementById(id);
+
+// kept is how much of each flight is remembered, in ms.
+const kept = 15 * 60_000;
+
+const flights = new Map(); // by id: { id, name, fixes, flown, flownTo }
+const views = new Map(); // by id
+const rows = new Map(); // by id
+const chart = new Chart(byId("chart"));
+let offset = 0; // of the server's clock from this one, and the delay
+let seen; // when the last event came
+let chosen = "";
+let fitted = false;
+
+const map = L.map("map", { renderer: L.canvas({ padding: 0.3 }), zoomSnap: 0.5, preferCanvas: true });
+map.attributionControl.setPrefix(false);
+L.control.scale({ imperial: false, maxWidth: 200 }).addTo(map);
+const tiles = document.querySelector("meta[name=tiles]").content;
+if (tiles) L.tileLayer(tiles, { attribution: new URL(tiles.replace("{s}", "a")).hostname }).addTo(map);
+else gridLayer(L).addTo(map);
+map.setView([46.5, 8], 9);
+const replay = new Replay({ get: feed.get, onChange: () => render() });
+
+// The view in the link, so that it can be shared.
+const wanted = new URLSearchParams(location.hash.slice(1));
+if (wanted.has("z")) {
+  map.setView([Number(wanted.get("lat")), Number(wanted.get("lon"))], Number(wanted.get("z")));
+  fitted = true;
+}
+chosen = wanted.get("flight") ?? "";
+byId("filter").value = wanted.get("filter") ?? "";
+for (const id of ["show", "colour"]) if (wanted.has(id)) byId(id).value = wanted.get(id);
+byId("follow").checked = wanted.has("follow");
+
+function remember() {
+  const { lat, lng } = map.getCenter();
+  const hash = new URLSearchParams({ lat: lat.toFixed(5), lon: lng.toFixed(5), z: map.getZoom() });
+  if (chosen) hash.set("flight", chosen);
+  for (const id of ["filter", "show", "colour"]) if (byId(id).value) hash.set(id, byId(id).value);
+  if (byId("follow").checked) hash.set("follow", "1");
+  history.replaceState(null, "", `#${hash}`);
+}
+map.on("moveend", remember);
+
+function flightOf({ id, pilot_id }) {
+  if (!flights.has(id)) flights.set(id, { id, name: pilot_id || id, fixes: [], flown: 0, flownTo: -Infinity });
+  return flights.get(id);
+}
+
+feed.follow({
+  onFlights({ at, delay, flights: news }, isSnapshot) {
+    offset = at - delay * 1000 - Date.now();
+    seen = Date.now();
+    if (isSnapshot) flights.clear();
+    byId("delay").hidden = delay === 0;
+    byId("delay").textContent = `delayed by ${age(delay * 1000)}`;
+    for (const part of news) add(flightOf(part), part.fixes);
+    setLost(false);
+    if (isSnapshot) measure();
+    if (!replay.isOn) render();
+  },
+  onLost: () => setLost(true),
+});
+setInterval(() => {
+  if (document.body.classList.contains("stale")) showLost();
+  if (!replay.isOn) render();
+}, 1000);
+
+function add(flight, fixes) {
+  state.insert(flight.fixes, fixes);
+  for (const fix of fixes) {
+    if (fix[0] <= flight.flownTo) continue;
+    if (flight.before) flight.flown += state.distance(flight.before, fix);
+    flight.before = fix;
+    flight.flownTo = fix[0];
+  }
+  flight.fixes.splice(0, state.indexAfter(flight.fixes, flight.fixes.at(-1)[0] - kept));
+}
+
+// measure asks for the way that the flights had flown before the page was opened.
+async function measure() {
+  try {
+    const { flights: list } = await feed.get("/flights", { lane: "live", limit: 200 });
+    for (const { id, distance, last_fix: last } of list) {
+      const flight = flights.get(id);
+      if (!flight) continue;
+      const time = Date.parse(last.datetime);
+      const since = flight.fixes.slice(Math.max(0, state.indexAfter(flight.fixes, time) - 1));
+      flight.flown = distance + state.wayOf(since, Infinity);
+    }
+    render();
+  } catch (error) {
+    console.warn("the distances are those since the page was opened:", error);
+  }
+}
+
+function setLost(lost) {
+  document.body.classList.toggle("stale", lost);
+  byId("lost").hidden = !lost;
+  byId("connection").textContent = lost ? "not connected" : "live";
+  if (lost) showLost();
+}
+
+function showLost() {
+  byId("lost").textContent = seen
+    ? `No connection to the server for ${age(Date.now() - seen)}: the map is that of then. Trying again.`
+    : "No connection to the server. Trying again.";
+}
+
+function render() {
+  const now = replay.isOn ? replay.now : Date.now() + offset;
+  const shown = replay.isOn ? replay.flights : flights;
+  const all = [...shown.values()].map((flight) => ({ flight, is: state.summary(flight.fixes, now) })).filter(({ is }) => is);
+  const counts = { flying: 0, silent: 0, landed: 0 };
+  for (const { is } of all) counts[is.state]++;
+  byId("totals").textContent = all.length ? `${counts.flying} flying, ${counts.silent} silent, ${counts.landed} landed` : "";
+  document.title = `${counts.flying} flying, ${counts.silent} silent · tracklane`;
+  const text = byId("filter").value.trim().toLowerCase();
+  const only = byId("show").value;
+  const listed = all.filter(({ flight, is }) => (!only || is.state === only)
+    && (!text || `${flight.name} ${flight.id}`.toLowerCase().includes(text)));
+  // Who needs a call comes first.
+  const rank = { silent: 0, flying: 1, landed: 2 };
+  listed.sort((a, b) => rank[a.is.state] - rank[b.is.state] || (a.flight.name < b.flight.name ? -1 : 1));
+  byId("empty").hidden = listed.length > 0;
+  byId("empty").textContent = all.length ? "No pilot is like that." : "No pilot has sent anything within a day.";
+  showViews(listed);
+  showRows(listed);
+  showChosen(listed.find(({ flight }) => flight.id === chosen));
+  if (!fitted && listed.length) fit();
+}
+
+function showViews(listed) {
+  const ids = new Set(listed.map(({ flight }) => flight.id));
+  for (const [id, view] of views) {
+    if (ids.has(id)) continue;
+    view.remove();
+    views.delete(id);
+  }
+  for (const { flight, is } of listed) {
+    if (!views.has(flight.id)) views.set(flight.id, new PilotView(map, flight.name, () => choose(flight.id)));
+    views.get(flight.id).show(is, { byClimb: byId("colour").value === "climb", isChosen: flight.id === chosen });
+  }
+}
+
+function newRow(flight) {
+  const row = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  const button = document.createElement("button");
+  button.type = "button";
+  button.title = flight.id;
+  const mark = document.createElement("i");
+  mark.style.background = colourOf(flight.name);
+  const name = document.createElement("span");
+  name.textContent = flight.name;
+  button.append(mark, name);
+  button.addEventListener("click", () => choose(flight.id));
+  head.append(button);
+  row.append(head, ...Array.from({ length: 6 }, () => document.createElement("td")));
+  row.dataset.flight = flight.id;
+  return row;
+}
+
+const number = (value, digits = 0) => (value == null ? "–" : value.toFixed(digits));
+const words = { flying: "flying", silent: "‼ silent", landed: "■ landed" };
+
+function showRows(listed) {
+  const ids = new Set(listed.map(({ flight }) => flight.id));
+  for (const [id, row] of rows) {
+    if (ids.has(id)) continue;
+    row.remove();
+    rows.delete(id);
+  }
+  listed.forEach(({ flight, is }, i) => {
+    if (!rows.has(flight.id)) rows.set(flight.id, newRow(flight));
+    const row = rows.get(flight.id);
+    row.className = is.state + (flight.id === chosen ? " is-chosen" : "");
+    const way = replay.isOn ? state.wayOf(flight.fixes, is.last[0]) : flight.flown;
+    const texts = [words[is.state], number(is.altitude), is.climb == null ? "–" : `${is.climb > 0 ? "+" : ""}${is.climb.toFixed(1)}`,
+      number(is.speed == null ? null : is.speed * 3.6), number(way / 1000, 1), age(is.age)];
+    texts.forEach((text, column) => {
+      const cell = row.cells[column + 1];
+      if (cell.textContent !== text) cell.textContent = text;
+    });
+    row.dataset.lastFix = is.last[0];
+    if (byId("pilots").children[i] !== row) byId("pilots").insertBefore(row, byId("pilots").children[i] ?? null);
+  });
+}
+
+function showChosen(entry) {
+  byId("chosen").hidden = !entry;
+  if (!entry) return;
+  byId("chosen-name").textContent = entry.flight.name;
+  chart.show(entry.is.fixes);
+  if (byId("follow").checked) map.panTo([entry.is.last[1], entry.is.last[2]], { animate: false });
+}
+
+function choose(id) {
+  chosen = chosen === id ? "" : id;
+  chart.clear();
+  remember();
+  render();
+}
+
+function fit() {
+  const places = [...views.values()].map((view) => view.dot.getLatLng());
+  if (places.length) map.fitBounds(L.latLngBounds(places).pad(0.3), { maxZoom: 14, animate: false });
+  fitted = true;
+}
+
+// age is a time in ms in words.
+function age(ms) {
+  const seconds = Math.round(ms / 1000);
+  if (seconds < 120) return `${seconds} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  return `${Math.floor(seconds / 3600)} h`;
+}
+
+for (const id of ["filter", "show", "colour", "follow"]) {
+  byId(id).addEventListener("input", () => {
+    remember();
+    render();
+  });
+}
+byId("fit").addEventListener("click", fit);
+byId("close").addEventListener("click", () => choose(chosen));
+byId("share").addEventListener("click", async () => {
+  remember();
+  try {
+    await navigator.clipboard.writeText(location.href);
+    byId("share").textContent = "copied";
+  } catch {
+    byId("share").textContent = "copy it from the address bar";
+  }
+  setTimeout(() => { byId("share").textContent = "copy link"; }, 3000);
+});
+addEventListener("resize", () => chart.clear());

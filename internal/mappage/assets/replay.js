@@ -1,0 +1,88 @@
+// The day again, from the stored tracks.
+
+import { insert } from "./state.js";
+
+const byId = (id) => document.getElementById(id);
+
+// day is how far back a replay goes, in ms, speed how much faster than the day it
+// plays, and atOnce how many tracks are fetched at a time.
+const day = 12 * 3_600_000;
+const speed = 60;
+const atOnce = 3;
+
+export class Replay {
+  constructor({ get, onChange }) {
+    Object.assign(this, { get, onChange, isOn: false, now: 0, flights: new Map() });
+    byId("replay").addEventListener("click", () => (this.isOn ? this.stop() : this.start()));
+    byId("play").addEventListener("click", () => this.play(!this.timer));
+    byId("slider").addEventListener("input", () => this.goTo(Number(byId("slider").value)));
+  }
+
+  async start() {
+    this.isOn = true;
+    this.flights = new Map();
+    this.show();
+    byId("replay-text").textContent = "reading the tracks";
+    const from = new Date(Date.now() - day).toISOString();
+    try {
+      const { flights } = await this.get("/flights", { lane: "live", limit: 200, from });
+      const rest = [...flights];
+      await Promise.all(Array.from({ length: atOnce }, async () => {
+        for (let flight = rest.shift(); flight && this.isOn; flight = rest.shift()) await this.load(flight, from);
+      }));
+    } catch (error) {
+      byId("replay-text").textContent = `The tracks cannot be read: ${error.message}`;
+      return;
+    }
+    if (!this.isOn) return;
+    const times = [...this.flights.values()].flatMap(({ fixes }) => (fixes.length ? [fixes[0][0], fixes.at(-1)[0]] : []));
+    byId("replay-text").textContent = times.length ? "" : "No flight is stored of the last hours.";
+    if (!times.length) return;
+    Object.assign(byId("slider"), { min: Math.min(...times), max: Math.max(...times) });
+    byId("slide").hidden = byId("play").hidden = false;
+    this.goTo(Math.max(...times));
+  }
+
+  async load({ id, pilot_id }, from) {
+    const track = await this.get(`/flights/${encodeURIComponent(id)}/track`, { lane: "live", format: "geojson", from });
+    const { geometry, properties } = track;
+    if (!geometry) return;
+    const places = geometry.type === "Point" ? [geometry.coordinates] : geometry.coordinates;
+    const flight = { id, name: pilot_id || id, fixes: [] };
+    insert(flight.fixes, places.map(([lon, lat, height], i) => [Date.parse(properties.coordTimes[i]), lat, lon, height ?? null, null, null, null]));
+    this.flights.set(id, flight);
+  }
+
+  goTo(time) {
+    this.now = time;
+    byId("slider").value = time;
+    const text = new Date(time).toLocaleTimeString();
+    byId("slide-time").textContent = text;
+    byId("slider").setAttribute("aria-valuetext", text);
+    this.onChange();
+  }
+
+  play(on) {
+    clearInterval(this.timer);
+    this.timer = on ? setInterval(() => {
+      this.goTo(Math.min(this.now + speed * 100, Number(byId("slider").max)));
+      if (this.now >= Number(byId("slider").max)) this.play(false);
+    }, 100) : undefined;
+    if (on && this.now >= Number(byId("slider").max)) this.goTo(Number(byId("slider").min));
+    byId("play").textContent = on ? "pause" : "play";
+  }
+
+  stop() {
+    this.play(false);
+    this.isOn = false;
+    byId("slide").hidden = byId("play").hidden = true;
+    byId("replay-text").textContent = "";
+    this.show();
+    this.onChange();
+  }
+
+  show() {
+    byId("replay").setAttribute("aria-pressed", this.isOn);
+    byId("replay").textContent = this.isOn ? "back to live" : "replay the day";
+  }
+}

@@ -1,0 +1,237 @@
+package mappage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/browsertest"
+	"tracklane/internal/sse"
+)
+
+// TestState runs the tests of the page's rules, which need no page.
+func TestState(t *testing.T) {
+	t.Parallel()
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("no node: install the package nodejs")
+	}
+	output, err := exec.CommandContext(t.Context(), node, "--test", "state.test.mjs").CombinedOutput()
+	assert.NoError(t, err, string(output))
+}
+
+func TestPage_LoadsNothingFromElsewhere(t *testing.T) {
+	t.Parallel()
+	policy := func(tiles string) (policy, text string) {
+		w := httptest.NewRecorder()
+		New(tiles).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/map", nil))
+		require.Equal(t, http.StatusOK, w.Code)
+		return w.Header().Get("Content-Security-Policy"), w.Body.String()
+	}
+	got, text := policy("")
+	assert.Contains(t, got, "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'")
+	assert.NotContains(t, text, "//")
+	got, text = policy("https://{s}.tiles.example/{z}/{x}/{y}.png?a=1&b=2")
+	assert.Contains(t, got, "img-src 'self' data: https://*.tiles.example; connect-src")
+	assert.Contains(t, text, `content="https://{s}.tiles.example/{z}/{x}/{y}.png?a=1&amp;b=2"`)
+}
+
+// site serves the page with made-up flights.
+type site struct {
+	address string
+	stop    func()
+}
+
+func (s *site) start(t *testing.T) {
+	t.Helper()
+	mux := http.NewServeMux()
+	page := New("")
+	mux.Handle("/map", page)
+	mux.Handle("/map/", page)
+	mux.HandleFunc("/live/stream", stream)
+	mux.HandleFunc("/flights", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"flights":[]}`)) })
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", s.address)
+	require.NoError(t, err)
+	s.address = listener.Addr().String()
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(listener) }()
+	s.stop = func() { _ = server.Close() }
+	t.Cleanup(s.stop)
+}
+
+// stream sends three flights: one that goes on, one that sent its last fix some time
+// ago, and one that has been in one place for more than ten minutes.
+func stream(w http.ResponseWriter, r *http.Request) {
+	events := make(chan []byte)
+	go func() {
+		defer close(events)
+		name := "snapshot"
+		for ctx := r.Context(); ; name = "points" {
+			select {
+			case events <- madeUp(name, time.Now()):
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	sse.Serve(w, r, events)
+}
+
+func madeUp(name string, now time.Time) []byte {
+	type flight struct {
+		ID    string   `json:"id"`
+		Pilot string   `json:"pilot_id"`
+		Fixes [][7]any `json:"fixes"`
+	}
+	fix := func(age int, moves float64, climb float64) [7]any {
+		at := now.Add(-time.Duration(age) * time.Second)
+		way := float64(at.Unix()%100_000) * moves
+		return [7]any{at.UnixMilli(), 46.5 + way*1e-4, 7.5 + moves/100 + way*2e-5, 1500 + float64(at.Unix()%100_000%700)*climb, nil, nil, nil}
+	}
+	flying, silent, landed := flight{"f-1", "anna", nil}, flight{"f-2", "<b>bert</b>", nil}, flight{"f-3", "carla", nil}
+	oldest := 0
+	if name == "snapshot" {
+		oldest = 620
+	}
+	for age := oldest; age >= 0; age -= 10 {
+		flying.Fixes = append(flying.Fixes, fix(age, 1, 2))
+		if name == "snapshot" {
+			silent.Fixes = append(silent.Fixes, fix(age+118, 0.7, -1))
+			landed.Fixes = append(landed.Fixes, fix(age, 0, 0))
+		}
+	}
+	shown := []flight{flying, silent, landed}
+	if name == "points" {
+		shown = shown[:1]
+	}
+	data, err := json.Marshal(map[string]any{"at": now.UnixMilli(), "delay": 0, "flights": shown})
+	if err != nil {
+		panic(err)
+	}
+	return fmt.Appendf(nil, "event: %s\nid: 1-1\ndata: %s\n\n", name, data)
+}
+
+// browser is a tab, and what it logged as errors.
+type browser struct {
+	context.Context
+	mu     sync.Mutex
+	errors []string
+}
+
+func openBrowser(t *testing.T, width, height int64, scheme string) *browser {
+	t.Helper()
+	b := &browser{Context: browsertest.Open(t, 2*time.Minute)}
+	require.NoError(t, chromedp.Listen(b.Context, func(event any) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		switch e := event.(type) {
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.EntryLevelError {
+				b.errors = append(b.errors, e.Entry.Text+" "+e.Entry.URL)
+			}
+		case *runtime.EventExceptionThrown:
+			b.errors = append(b.errors, fmt.Sprintf("%+v", e.ExceptionDetails))
+		}
+	}))
+	_, err := chromedp.Call(b, log.Enable, cdp.Empty{})
+	require.NoError(t, err)
+	require.NoError(t, chromedp.Do(b, chromedp.EmulateViewport(width, height)))
+	_, err = chromedp.Call(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+	})
+	require.NoError(t, err)
+	return b
+}
+
+func (b *browser) complaints() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Join(b.errors, "\n")
+}
+
+func (b *browser) waitFor(t *testing.T, expression string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		value, err := chromedp.Run(b, chromedp.Evaluate[bool](expression))
+		return err == nil && value
+	}, 30*time.Second, 100*time.Millisecond, "%s\n%s", expression, b.complaints())
+}
+
+func (b *browser) screenshot(t *testing.T, name string) {
+	t.Helper()
+	picture, err := chromedp.Run(b, chromedp.CaptureScreenshot())
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(t.ArtifactDir(), name+".png"), picture, 0o644))
+}
+
+func stateOf(flight, state string) string {
+	return fmt.Sprintf("document.querySelector('[data-flight=%q]')?.classList.contains(%q) ?? false", flight, state)
+}
+
+func TestPage_TellsFlyingSilentAndLandedApart(t *testing.T) {
+	var s site
+	s.address = "127.0.0.1:0"
+	s.start(t)
+	b := openBrowser(t, 1280, 720, "light")
+	require.NoError(t, chromedp.Do(b, chromedp.Navigate("http://"+s.address+"/map")))
+	b.waitFor(t, stateOf("f-1", "flying"))
+	b.waitFor(t, stateOf("f-2", "silent")) // two minutes are over soon after the start
+	b.waitFor(t, stateOf("f-3", "landed"))
+	b.waitFor(t, `document.getElementById("totals").textContent == "1 flying, 1 silent, 1 landed"`)
+	b.waitFor(t, `document.querySelector("[data-flight=f-2] th").textContent == "<b>bert</b>"`)
+	b.waitFor(t, `document.querySelectorAll(".leaflet-tooltip").length == 3`)
+	b.waitFor(t, `(document.querySelector("[data-flight=f-1] button").click(), document.querySelector("#chart canvas") != null)`)
+	b.waitFor(t, `(document.getElementById("filter").value = "carla", document.getElementById("filter").dispatchEvent(new Event("input")), document.querySelectorAll("#pilots tr").length == 1)`)
+	b.waitFor(t, `location.hash.includes("filter=carla")`)
+	assert.Empty(t, b.complaints(), "the browser complains, maybe about the Content-Security-Policy")
+	b.screenshot(t, "light")
+
+	s.stop()
+	b.waitFor(t, `!document.getElementById("lost").hidden && document.body.classList.contains("stale")`)
+	s.start(t)
+	b.waitFor(t, `document.getElementById("lost").hidden && !document.body.classList.contains("stale")`)
+}
+
+func TestPage_FitsItsScreen(t *testing.T) {
+	var s site
+	s.address = "127.0.0.1:0"
+	s.start(t)
+	for _, screen := range []struct {
+		name          string
+		width, height int64
+		scheme        string
+	}{{"phone", 390, 844, "dark"}, {"wall", 1920, 1080, "dark"}} {
+		t.Run(screen.name, func(t *testing.T) {
+			b := openBrowser(t, screen.width, screen.height, screen.scheme)
+			require.NoError(t, chromedp.Do(b, chromedp.Navigate("http://"+s.address+"/map#colour=climb&flight=f-1")))
+			b.waitFor(t, stateOf("f-3", "landed"))
+			b.waitFor(t, fmt.Sprintf("document.documentElement.scrollWidth <= %d", screen.width))
+			b.waitFor(t, `document.querySelector("#chart canvas") != null`)
+			b.screenshot(t, screen.name)
+			assert.Empty(t, b.complaints())
+		})
+	}
+}

@@ -1,0 +1,69 @@
+// Package mappage serves the live map: a page of files that are embedded, which asks
+// nobody but this server, and the server of the map's background if there is one.
+package mappage
+
+import (
+	"embed"
+	"html"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"tracklane/internal/statuspage"
+	"tracklane/internal/webfiles"
+)
+
+// Page serves the page at "/map" and what it is made of below "/map/". The files hold
+// nothing that anybody may not see; whom the page itself is for is its caller's to
+// say. Any number of goroutines may use it.
+type Page struct {
+	routes *http.ServeMux
+	policy string // Content-Security-Policy
+}
+
+//go:embed assets
+var assets embed.FS
+
+// New returns the page. tiles is the URL template of its background, as the
+// configuration accepts it, or empty for a grid.
+func New(tiles string) *Page {
+	p := &Page{routes: http.NewServeMux(), policy: "default-src 'none'; script-src 'self'; style-src 'self'; " +
+		"img-src 'self' data:" + tileSource(tiles) + "; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"}
+	root, err := fs.Sub(assets, "assets")
+	if err != nil { // embed has checked that there is such a directory
+		panic(err)
+	}
+	for _, f := range append(webfiles.Read(root), statuspage.UPlot()...) {
+		pattern := "GET /map/" + f.Name
+		if f.Name == "index.html" {
+			text, err := fs.ReadFile(root, f.Name)
+			if err != nil {
+				panic(err)
+			}
+			const empty = `<meta name="tiles" content="">`
+			filled := strings.Replace(string(text), empty, `<meta name="tiles" content="`+html.EscapeString(tiles)+`">`, 1)
+			pattern, f = "GET /map", webfiles.New(f.Name, []byte(filled))
+		}
+		p.routes.Handle(pattern, f)
+	}
+	return p
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("Content-Security-Policy", p.policy)
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Referrer-Policy", "no-referrer") // the address may hold a token
+	p.routes.ServeHTTP(w, r)
+}
+
+// tileSource is where a template's images come from, for a Content-Security-Policy.
+func tileSource(tiles string) string {
+	if tiles == "" {
+		return ""
+	}
+	scheme, rest, _ := strings.Cut(tiles, "://")
+	host, _, _ := strings.Cut(rest, "/")
+	return " " + scheme + "://" + strings.Replace(host, "{s}", "*", 1)
+}
