@@ -87,10 +87,10 @@ func (f flood) send(s *abusedServer, i int, end time.Time, wait func()) (code in
 	if connection.SetDeadline(end.Add(20*time.Second)) != nil {
 		return 0
 	}
-	written := make(chan error, 1)
+	written := make(chan struct{})
 	go func() {
-		_, err := connection.Write(f.request)
-		written <- err
+		defer close(written)
+		_, _ = connection.Write(f.request) // an error says that the server has ended the request
 	}()
 	if f.hold {
 		select {

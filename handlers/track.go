@@ -27,8 +27,9 @@ func (s *Server) trackRequest(query url.Values, who reader) (r trackRequest, err
 	if r.scope, err = s.scope(query, who, time.Now()); err != nil {
 		return r, asQueryError(err)
 	}
-	name, found := query.Get("format"), true
-	if r.format = trackexport.Formats()[0]; name != "" {
+	r.format = trackexport.Formats()[0]
+	if name := query.Get("format"); name != "" {
+		var found bool
 		if r.format, found = trackexport.Find(name); !found {
 			return r, queryError{fmt.Errorf("format must be one of %s", strings.Join(trackexport.Names(), ", "))}
 		}

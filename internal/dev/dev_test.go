@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 // session is a Run that works.
 type session struct {
 	page, health, database string // URLs; page is the map
-	stop             func()
+	stop                   func()
 }
 
 // start runs everything in dir, and returns when the banner is written.
