@@ -91,3 +91,18 @@ func TestUpload_OfAZipIsSafeToRepeatAfterAKill(t *testing.T) {
 	}, 90*time.Second, time.Second)
 	requireRows(t, pool, flights*(fixes-1), `SELECT count(*) FROM uploaded_track_points`)
 }
+
+// The command flies a file over the lane live: its fixes are stored as if now, with
+// their gaps.
+func TestReplay_StoresAFlightAsIfNow(t *testing.T) {
+	t.Parallel()
+	database := servers.Database(t)
+	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL())
+	pool := openDatabase(t, database)
+	path := filepath.Join(t.TempDir(), "a.igc")
+	require.NoError(t, os.WriteFile(path, []byte(igcOf(101)), 0o600))
+	_, err := upload.Replay(t.Context(), []string{path}, 50, upload.Options{URL: s.url}, io.Discard)
+	require.NoError(t, err)
+	requireRows(t, pool, 100, `SELECT count(*) FROM live_track_points WHERE flight_id LIKE 'a-%' AND datetime BETWEEN now() - interval '10 min' AND now()`)
+	requireRows(t, pool, 1, `SELECT count(*) FROM (SELECT max(datetime) - min(datetime) AS d FROM live_track_points) t WHERE d = interval '1.98 s'`)
+}

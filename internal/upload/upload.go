@@ -1,4 +1,5 @@
-// Package upload sends files of flights to a tracklane server.
+// Package upload sends recorded flights to a tracklane server: their files, or their
+// fixes as if they were flown now.
 package upload
 
 import (
@@ -37,7 +38,7 @@ type Options struct {
 
 const (
 	parallel = 4
-	attempts = 10 // of each file
+	attempts = 10 // of each request
 
 	longestDelay = 30 * time.Second
 	maxResponse  = 4 << 20 // bytes of a response that are read
@@ -143,17 +144,28 @@ func (s *sender) upload(ctx context.Context, path, id string) Result {
 		query.Set("flight_id", id)
 	}
 	s.url.RawQuery = query.Encode()
-	delay := s.options.Delay
+	var result Result
+	err := s.options.persist(ctx, func() (wait time.Duration, err error) {
+		result, wait, err = s.send(ctx, path)
+		return wait, err
+	})
+	if err != nil {
+		return Result{Path: path, Failed: true, Reason: err.Error()}
+	}
+	return result
+}
+
+// persist calls send again until it returns no error, but not longer than attempts.
+// wait is how long the server says to wait before the next one.
+func (o Options) persist(ctx context.Context, send func() (wait time.Duration, err error)) error {
+	delay := o.Delay
 	if delay == 0 {
 		delay = time.Second
 	}
 	for attempt := 1; ; attempt++ {
-		result, wait, err := s.send(ctx, path)
-		if err == nil {
-			return result
-		}
-		if attempt == attempts || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return Result{Path: path, Failed: true, Reason: err.Error()}
+		wait, err := send()
+		if err == nil || attempt == attempts || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -180,25 +192,34 @@ func (s *sender) send(ctx context.Context, path string) (result Result, wait tim
 		request.ContentLength = info.Size()
 	}
 	request.Header.Set("Content-Type", "application/octet-stream")
-	if s.options.Token != "" {
-		request.Header.Set("Authorization", "Bearer "+s.options.Token)
-	}
-	response, err := http.DefaultClient.Do(request)
+	response, text, wait, err := s.options.do(request)
 	if err != nil {
 		s.progress.bytes.Add(-counted.read.Load())
-		return Result{}, 0, fmt.Errorf("send: %w", err)
+		return Result{}, wait, err
+	}
+	return resultOf(path, response, text), 0, nil
+}
+
+// do sends a request with the token, and reads the response. The error is one after
+// which the request may be sent again, after wait if the server says so.
+func (o Options) do(request *http.Request) (response *http.Response, text []byte, wait time.Duration, err error) {
+	if o.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+o.Token)
+	}
+	response, err = http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, nil, 0, fmt.Errorf("send: %w", err)
 	}
 	defer response.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxResponse))
+	text, err = io.ReadAll(io.LimitReader(response.Body, maxResponse))
 	if err == nil && (response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests) {
 		err = fmt.Errorf("response %s", response.Status)
 	}
 	if err != nil {
-		s.progress.bytes.Add(-counted.read.Load())
 		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // none, or a date, is no wait
-		return Result{}, time.Duration(seconds) * time.Second, err
+		return nil, nil, time.Duration(seconds) * time.Second, err
 	}
-	return resultOf(path, response, text), 0, nil
+	return response, text, 0, nil
 }
 
 // resultOf reads a response that will not change.
@@ -293,10 +314,19 @@ func newProgress(out io.Writer, size int64, files int) *progress {
 		}
 		finish = func() { _ = bar.Finish() }
 	}
+	stop := every(interval, show)
+	p.stop = func() {
+		stop()
+		finish()
+	}
+	return p
+}
+
+// every calls show at an interval until the returned function is called.
+func every(interval time.Duration, show func()) (stop func()) {
 	stopped := make(chan struct{})
 	var running sync.WaitGroup
 	running.Go(func() {
-		defer finish()
 		ticker := time.NewTicker(interval)
 		defer ticker.Stop()
 		for {
@@ -308,9 +338,8 @@ func newProgress(out io.Writer, size int64, files int) *progress {
 			}
 		}
 	})
-	p.stop = func() {
+	return func() {
 		close(stopped)
 		running.Wait()
 	}
-	return p
 }
