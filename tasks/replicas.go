@@ -46,8 +46,8 @@ func (r *replicas) await(ctx context.Context, conn *redis.Conn) error {
 		return nil
 	}
 	deadline, _ := ctx.Deadline()
-	// Redis takes a timeout of 0 for no limit.
-	timeout := max(time.Until(deadline), time.Millisecond)
+	// Redis answers before ctx ends. It takes a timeout of 0 for no limit.
+	timeout := max(time.Until(deadline)*9/10, time.Millisecond)
 	have, err := conn.Wait(ctx, int(required), timeout).Result()
 	if err != nil {
 		return fmt.Errorf("wait for the replicas of Redis: %w", err)
