@@ -41,17 +41,21 @@ type overlandFeature struct {
 
 func readOverland(r *http.Request, body []byte) (Report, error) {
 	var batch struct {
-		Locations []json.RawMessage `json:"locations"`
-		Current   json.RawMessage   `json:"current"`
+		Locations json.RawMessage `json:"locations"`
+		Current   json.RawMessage `json:"current"`
 	}
 	if err := json.Unmarshal(body, &batch); err != nil {
 		return Report{}, &lane.MalformedError{Reason: `The body must be an object with "locations".`}
 	}
-	if err := checkCount(len(batch.Locations)); err != nil {
-		return Report{}, err
+	var locations []json.RawMessage
+	if len(batch.Locations) > 0 && batch.Locations[0] != 'n' { // null
+		var err error
+		if locations, err = list(batch.Locations); err != nil {
+			return Report{}, err
+		}
 	}
-	report := Report{Positions: make([]Position, 0, len(batch.Locations)+1)}
-	for _, raw := range batch.Locations {
+	report := Report{Positions: make([]Position, 0, len(locations)+1)}
+	for _, raw := range locations {
 		var f overlandFeature
 		if json.Unmarshal(raw, &f) != nil {
 			report.Positions = append(report.Positions, Position{Reason: "must be a GeoJSON feature"})

@@ -1,6 +1,7 @@
 package tracker
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"strconv"
@@ -95,14 +96,26 @@ func parseTime(text string) (at int64, reason string) {
 
 // list reads a JSON array, or one value that is none as an array of it.
 func list(body []byte) ([]json.RawMessage, error) {
+	if !json.Valid(body) {
+		return nil, &lane.MalformedError{Reason: "The body must be JSON."}
+	}
+	if body = bytes.TrimSpace(body); body[0] != '[' {
+		return []json.RawMessage{body}, nil
+	}
 	var all []json.RawMessage
-	if err := json.Unmarshal(body, &all); err != nil {
-		if !json.Valid(body) {
+	elements := json.NewDecoder(bytes.NewReader(body))
+	_, _ = elements.Token() // the bracket
+	for elements.More() {
+		if err := checkCount(len(all) + 1); err != nil {
+			return nil, err // before the others take memory
+		}
+		var element json.RawMessage
+		if err := elements.Decode(&element); err != nil {
 			return nil, &lane.MalformedError{Reason: "The body must be JSON."}
 		}
-		all = []json.RawMessage{body}
+		all = append(all, element)
 	}
-	return all, checkCount(len(all))
+	return all, nil
 }
 
 func checkCount(positions int) error {
