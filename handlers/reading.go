@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -81,6 +82,9 @@ func (s *Server) authorizeReader(c *gin.Context, operators bool, now time.Time) 
 	if token != "" && len(c.Request.Header["Authorization"]) <= 1 {
 		var err error
 		if claims, err = access.Tokens.Verify(token, now); err != nil {
+			if basic && operators { // a password may look like a token
+				return reader{}, s.checkOperator(c)
+			}
 			refused = unauthorizedReader(c, sentence(err.Error()))
 		} else if refused = nil; !claims.Allows(auth.ReadScope) {
 			refused = &problem{Status: http.StatusForbidden, Title: "Not allowed", Detail: "The token does not allow to read."}
@@ -99,6 +103,9 @@ func unauthorizedReader(c *gin.Context, detail string) *problem {
 	return p
 }
 
+// isText reports whether PostgreSQL takes a value as text.
+func isText(value string) bool { return utf8.ValidString(value) && !strings.ContainsRune(value, 0) }
+
 // errElsewhere is the error of a query for what the reader may not see.
 var errElsewhere = errors.New("the reader may not see that pilot or race")
 
@@ -114,8 +121,8 @@ func (s *Server) scope(query url.Values, who reader, now time.Time) (store.Scope
 		if asked != "" && *into != "" && asked != *into {
 			return scope, errElsewhere
 		}
-		if strings.ContainsRune(asked, 0) {
-			return scope, fmt.Errorf("%s must not contain a NUL character", name)
+		if !isText(asked) {
+			return scope, fmt.Errorf("%s must be UTF-8 without a NUL character", name)
 		}
 		if asked != "" {
 			*into = asked
@@ -324,7 +331,7 @@ func parseCursor(text string) (*store.Cursor, error) {
 	bad := errors.New("cursor must be a next_cursor of a response")
 	plain, err := base64.RawURLEncoding.DecodeString(text)
 	parts := strings.SplitN(string(plain), "\n", 3)
-	if err != nil || len(parts) != 3 || strings.ContainsRune(string(plain), 0) {
+	if err != nil || len(parts) != 3 || !isText(string(plain)) {
 		return nil, bad
 	}
 	day, err := time.Parse(time.DateOnly, parts[0])
