@@ -43,7 +43,8 @@ func TestServer_RefusesABadBodyWithAProblem(t *testing.T) {
 		"a form with a large part header":       {400, "/flymaster", multipart, strings.NewReader("--b\r\n" + strings.Repeat("x:y\r\n", 4096) + form("file")[5:]), "header of a part must not exceed 8192 bytes"},
 		"a form that begins with much else":     {400, "/flymaster", multipart, strings.NewReader(strings.Repeat("x\r\n", 8192) + form("file")), "header of a part"},
 		"a form with a file that has no lines":  {422, "/flymaster", multipart, strings.NewReader(form("file")), "holds no points"},
-		"XML":                                   {415, "/upload", "text/xml", strings.NewReader("<gpx/>"), "Send the body as application/json"},
+		"XML":                                   {415, "/live", "text/xml", strings.NewReader("<gpx/>"), "application/json"},
+		"a file without fixes":                  {422, "/upload", "text/xml", strings.NewReader("<gpx/>"), "holds no fixes"},
 		"a picture for the device's endpoint":   {415, "/flymaster", "image/png", strings.NewReader("x"), "text/*"},
 	} {
 		t.Run(name, func(t *testing.T) {

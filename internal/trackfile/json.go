@@ -115,7 +115,7 @@ func (r *jsonReader) readFile() error {
 		case key == "features" && r.json.Next() == jx.Array:
 			return r.json.Arr(func(*jx.Decoder) error { return r.readFeature() })
 		case key == "track_points" && r.json.Next() == jx.Array:
-			return r.json.Arr(func(*jx.Decoder) error { return r.readPoint() })
+			return malformed("The file is in tracklane's own JSON; post it as application/json.")
 		case key == "flight_id" && r.json.Next() == jx.String && !r.line:
 			id, err := r.json.Str()
 			r.file.FlightID = id
@@ -164,23 +164,6 @@ func (r *jsonReader) skip() error {
 	r.source.left = math.MaxInt
 	err := r.json.Skip()
 	r.source.left = maxValue
-	return err
-}
-
-// readPoint reads an object with the members that columnOf knows, and hands it over.
-func (r *jsonReader) readPoint() error {
-	r.source.left = maxValue
-	if r.json.Next() != jx.Object {
-		r.file.reject(r.index, "", "must be an object")
-		r.index++
-		return r.skip()
-	}
-	var point record
-	if err := r.object(func(key string) error { return r.readValue(key, &point) }); err != nil {
-		return err
-	}
-	err := r.file.record(r.index, &point)
-	r.index++
 	return err
 }
 
