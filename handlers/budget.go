@@ -15,7 +15,7 @@ import (
 // The memory that requests hold, in bytes. Each connection may hold freeBody beside
 // what net/http needs; all the rest is counted from the first byte of a body until
 // its request is answered, and refused or kept waiting when there is no more. Live
-// memory stays below the sum of these three, whatever clients send, and a few MB of
+// memory stays below the sum of these four, whatever clients send, and a few MB of
 // decoded points and encoded tasks.
 const (
 	// readingBudget is for the bodies of usual size that are coming in: 1,500 of
@@ -28,6 +28,10 @@ const (
 	// workingBudget is for the bodies of up to largeBody bytes that are whole, and
 	// for their points.
 	workingBudget = 24 << 20
+
+	// heldBudget is for what files keep of themselves while they are read, at the pace
+	// of who sends them: nobody else may wait for it.
+	heldBudget = 16 << 20
 )
 
 const (
@@ -72,6 +76,7 @@ const (
 // one at the same time.
 type budget struct {
 	reading, chunks, working *semaphore.Weighted
+	held                     *semaphore.Weighted
 	large                    *semaphore.Weighted // of one: who decodes a large body
 	forms                    *semaphore.Weighted // of those whose file is looked for
 	pace                     *rate.Limiter       // of the reading of large bodies
@@ -91,7 +96,7 @@ type workspace struct {
 func newBudget() *budget {
 	b := &budget{
 		reading: semaphore.NewWeighted(readingBudget), chunks: semaphore.NewWeighted(chunkBudget),
-		working: semaphore.NewWeighted(workingBudget), large: semaphore.NewWeighted(1), forms: semaphore.NewWeighted(maxForms),
+		working: semaphore.NewWeighted(workingBudget), held: semaphore.NewWeighted(heldBudget), large: semaphore.NewWeighted(1), forms: semaphore.NewWeighted(maxForms),
 		pace: rate.NewLimiter(largeRate, chunkSize),
 	}
 	for i := range b.pools {

@@ -66,9 +66,12 @@ type Server struct {
 	page      *statuspage.Page
 	budget    *budget             // of the memory of requests
 	uploads   *semaphore.Weighted // of files, at the same time
-	senders   *rateLimiter
-	underWay  atomic.Int64 // requests
-	stopping  atomic.Bool
+
+	uploadShares shares // of the senders in uploads
+
+	senders  *rateLimiter
+	underWay atomic.Int64 // requests
+	stopping atomic.Bool
 
 	rejectedLog *rate.Limiter // of the log lines about what apps send
 }

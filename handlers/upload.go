@@ -15,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -39,13 +40,18 @@ const (
 	// maxUploads is how many uploads of files are under way; each holds some 500 kB.
 	maxUploads = 16
 
+	// maxSenderUploads is how many of them may be of one pilot, or of one address
+	// whose tokens name none.
+	maxSenderUploads = 4
+
 	// uploadBatch is how many points go to Redis or PostgreSQL at once.
 	uploadBatch = 1000
 
-	// uploadPause is for how long no byte of a file may come, and uploadStep how many
-	// are read before the time counts anew.
+	// uploadPause is how long uploadStep bytes of a body may take, and uploadTime the
+	// whole of it: who sends slowly holds one of the places.
 	uploadPause = time.Minute
 	uploadStep  = 64 << 10
+	uploadTime  = 30 * time.Minute
 )
 
 // postUpload handles the posts to the lane upload: our own JSON as on the other
@@ -172,7 +178,16 @@ func (u *upload) receive() *problem {
 		return tooManyLargeRequests()
 	}
 	defer u.uploads.Release(1)
+	sender := addressSender(u.c)
+	if u.claims != nil && u.claims.Pilot != "" {
+		sender = "pilot " + u.claims.Pilot
+	}
+	if !u.uploadShares.acquire(sender, maxSenderUploads) {
+		return tooManyLargeRequests()
+	}
+	defer u.uploadShares.release(sender)
 	body := &uploadReader{
+		end:    time.Now().Add(uploadTime),
 		source: http.MaxBytesReader(u.c.Writer, r.Body, maxUpload), pacing: &u.pacing,
 		controller: http.NewResponseController(u.c.Writer),
 	}
@@ -315,10 +330,10 @@ func (u *upload) store(file *trackfile.File) error {
 	if held := int64(file.Held()); held > 0 {
 		ctx, cancel := context.WithTimeout(u.c.Request.Context(), turnTimeout)
 		defer cancel()
-		if u.budget.working.Acquire(ctx, held) != nil {
+		if u.budget.held.Acquire(ctx, held) != nil {
 			return &stopError{tooManyLargeRequests()}
 		}
-		defer u.budget.working.Release(held)
+		defer u.budget.held.Release(held)
 	}
 	b := &uploadBatcher{upload: u, file: f}
 	err := file.Read(trackfile.Sink{
@@ -469,6 +484,7 @@ type uploadReader struct {
 	source     io.Reader
 	pacing     *pacing
 	controller *http.ResponseController
+	end        time.Time // of the time that it may take
 	step       int
 }
 
@@ -477,6 +493,9 @@ func (r *uploadReader) Read(p []byte) (int, error) {
 	if r.step <= 0 {
 		now := time.Now()
 		// A server that cannot do it keeps its own limits.
+		if now.After(r.end) {
+			return 0, os.ErrDeadlineExceeded
+		}
 		_ = r.controller.SetReadDeadline(now.Add(uploadPause))
 		_ = r.controller.SetWriteDeadline(now.Add(2 * uploadPause))
 		r.step = uploadStep
@@ -487,4 +506,34 @@ func (r *uploadReader) Read(p []byte) (int, error) {
 		err = r.pacing.wait(n)
 	}
 	return n, err
+}
+
+// shares counts what each sender holds. The zero value is ready; any number of
+// goroutines may use one at the same time.
+type shares struct {
+	mu   sync.Mutex
+	held map[string]int
+}
+
+// acquire reports whether a sender held fewer than limit, and holds one more then,
+// which has to be released.
+func (s *shares) acquire(sender string, limit int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[sender] >= limit {
+		return false
+	}
+	if s.held == nil {
+		s.held = make(map[string]int)
+	}
+	s.held[sender]++
+	return true
+}
+
+func (s *shares) release(sender string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.held[sender]--; s.held[sender] == 0 {
+		delete(s.held, sender)
+	}
 }
