@@ -61,7 +61,7 @@ func TestAPI_LiveAndUploadResponses(t *testing.T) {
 	}
 	assert.Equal(t, 413, postJSON(t, s.url+"/live", large).code, "10 MB")
 	assert.Equal(t, 202, postJSON(t, s.url+"/upload", large).code, "10 MB")
-	assert.Equal(t, 415, post(t, s.url+"/live", "application/json", points(goodPoint), "Content-Encoding", "gzip").code)
+	assert.Equal(t, 415, post(t, s.url+"/live", "application/json", points(goodPoint), "Content-Encoding", "br").code)
 	assert.Equal(t, 404, postJSON(t, s.url+"/nothing", "{}").code)
 
 	pool := openDatabase(t, database)

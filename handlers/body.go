@@ -144,10 +144,11 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane, check func(head []byte) 
 	if problem != nil {
 		return b, problem
 	}
-	if c.Request.ContentLength > l.MaxBody {
-		return b, tooLarge(l)
+	source, done, problem := s.plainBody(c, l)
+	if problem != nil {
+		return b, problem
 	}
-	source := io.Reader(http.MaxBytesReader(c.Writer, c.Request.Body, l.MaxBody))
+	defer done()
 	if mediaType == "multipart/form-data" {
 		part, problem := s.budget.filePart(source, parameters["boundary"], l)
 		if problem != nil {
@@ -169,10 +170,12 @@ func (s *Server) newBody(c *gin.Context) *body {
 // readAnyBody is readBody of a body of whatever type.
 func (s *Server) readAnyBody(c *gin.Context, l *lane.Lane) (*body, *problem) {
 	b := s.newBody(c)
-	if c.Request.ContentLength > l.MaxBody {
-		return b, tooLarge(l)
+	source, done, problem := s.plainBody(c, l)
+	if problem != nil {
+		return b, problem
 	}
-	if err := b.readFrom(http.MaxBytesReader(c.Writer, c.Request.Body, l.MaxBody), nil); err != nil {
+	defer done()
+	if err := b.readFrom(source, nil); err != nil {
 		return b, readProblem(err, l)
 	}
 	return b, nil
@@ -181,12 +184,6 @@ func (s *Server) readAnyBody(c *gin.Context, l *lane.Lane) (*body, *problem) {
 // contentType returns the request's media type, or a problem when the lane
 // does not accept it.
 func contentType(r *http.Request, l *lane.Lane) (string, map[string]string, *problem) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return "", nil, &problem{
-			Status: http.StatusUnsupportedMediaType, Title: "Wrong content encoding",
-			Detail: "The body must not be compressed.",
-		}
-	}
 	header := r.Header.Get("Content-Type")
 	if header == "" || header == "application/json" && l.ContentTypes[0] == header {
 		return header, nil, nil

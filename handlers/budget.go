@@ -79,6 +79,7 @@ type budget struct {
 	held                     *semaphore.Weighted
 	large                    *semaphore.Weighted // of one: who decodes a large body
 	forms                    *semaphore.Weighted // of those whose file is looked for
+	decompressors            *semaphore.Weighted // of bodies
 	pace                     *rate.Limiter       // of the reading of large bodies
 
 	pools      [3]sync.Pool // of *[]byte, of freeBody, 4*freeBody and maxUsual
@@ -96,7 +97,8 @@ type workspace struct {
 func newBudget() *budget {
 	b := &budget{
 		reading: semaphore.NewWeighted(readingBudget), chunks: semaphore.NewWeighted(chunkBudget),
-		working: semaphore.NewWeighted(workingBudget), held: semaphore.NewWeighted(heldBudget), large: semaphore.NewWeighted(1), forms: semaphore.NewWeighted(maxForms),
+		working: semaphore.NewWeighted(workingBudget), held: semaphore.NewWeighted(heldBudget), large: semaphore.NewWeighted(1),
+		forms: semaphore.NewWeighted(maxForms), decompressors: semaphore.NewWeighted(maxDecompressors),
 		pace: rate.NewLimiter(largeRate, chunkSize),
 	}
 	for i := range b.pools {
