@@ -222,9 +222,9 @@ func (r *replay) flush() error {
 			return 0, fmt.Errorf("make a request: %w", err)
 		}
 		request.Header.Set("Content-Type", "application/json")
-		response, text, wait, err := r.options.do(request)
+		got, wait, err := r.options.do(request)
 		if err == nil {
-			result, code = resultOf("", response, text), response.StatusCode
+			result, code = resultOf("", got), got.code
 		}
 		return wait, err
 	})

@@ -192,38 +192,45 @@ func (s *sender) send(ctx context.Context, path string) (result Result, wait tim
 		request.ContentLength = info.Size()
 	}
 	request.Header.Set("Content-Type", "application/octet-stream")
-	response, text, wait, err := s.options.do(request)
+	got, wait, err := s.options.do(request)
 	if err != nil {
 		s.progress.bytes.Add(-counted.read.Load())
 		return Result{}, wait, err
 	}
-	return resultOf(path, response, text), 0, nil
+	return resultOf(path, got), 0, nil
+}
+
+// response is what a server answered.
+type response struct {
+	code   int
+	status string // 404 Not Found
+	text   []byte
 }
 
 // do sends a request with the token, and reads the response. The error is one after
 // which the request may be sent again, after wait if the server says so.
-func (o Options) do(request *http.Request) (response *http.Response, text []byte, wait time.Duration, err error) {
+func (o Options) do(request *http.Request) (got response, wait time.Duration, err error) {
 	if o.Token != "" {
 		request.Header.Set("Authorization", "Bearer "+o.Token)
 	}
-	response, err = http.DefaultClient.Do(request)
+	answered, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, nil, 0, fmt.Errorf("send: %w", err)
+		return response{}, 0, fmt.Errorf("send: %w", err)
 	}
-	defer response.Body.Close()
-	text, err = io.ReadAll(io.LimitReader(response.Body, maxResponse))
-	if err == nil && (response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests) {
-		err = fmt.Errorf("response %s", response.Status)
+	defer answered.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answered.Body, maxResponse))
+	if err == nil && (answered.StatusCode >= 500 || answered.StatusCode == http.StatusTooManyRequests) {
+		err = fmt.Errorf("response %s", answered.Status)
 	}
 	if err != nil {
-		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // none, or a date, is no wait
-		return nil, nil, time.Duration(seconds) * time.Second, err
+		seconds, _ := strconv.Atoi(answered.Header.Get("Retry-After")) // none, or a date, is no wait
+		return response{}, time.Duration(seconds) * time.Second, err
 	}
-	return response, text, 0, nil
+	return response{answered.StatusCode, answered.Status, text}, 0, nil
 }
 
 // resultOf reads a response that will not change.
-func resultOf(path string, response *http.Response, text []byte) Result {
+func resultOf(path string, got response) Result {
 	var body struct {
 		Title, Detail                string
 		Points, Inserted, Duplicates int
@@ -234,15 +241,15 @@ func resultOf(path string, response *http.Response, text []byte) Result {
 		}
 	}
 	result := Result{Path: path}
-	if err := json.Unmarshal(text, &body); err != nil {
-		return Result{Path: path, Failed: true, Reason: "response " + response.Status}
+	if err := json.Unmarshal(got.text, &body); err != nil {
+		return Result{Path: path, Failed: true, Reason: "response " + got.status}
 	}
 	result.Rejected = body.RejectedTotal
 	if len(body.Rejected) > 0 {
 		first := body.Rejected[0]
 		result.Reason = fmt.Sprintf("%d: %s %s", first.Index, first.Field, first.Error)
 	}
-	switch response.StatusCode {
+	switch got.code {
 	case http.StatusAccepted:
 		result.Queued = body.Points
 	case http.StatusCreated:
