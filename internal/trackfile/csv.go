@@ -2,8 +2,6 @@ package trackfile
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"slices"
 	"strings"
 )
@@ -49,36 +47,27 @@ func readCSV(f *File) error {
 	lines := newLineReader(f.source)
 	var header *csvHeader
 	var values []string
-	for {
-		line, long, err := lines.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return lines.each(func(line []byte, long bool) error {
 		if len(bytes.TrimSpace(line)) == 0 {
-			continue
+			return nil
 		}
 		if header == nil {
 			if header = newCSVHeader(line); header == nil || long {
 				return &FormatError{Unusable, "The first line must name the columns, among them time, lat and lon."}
 			}
-			continue
+			return nil
 		}
 		if long {
 			f.reject(lines.number, "", tooLong)
-			continue
+			return nil
 		}
 		values = splitCSV(values[:0], line, header.separator)
 		if header.repeats(values) {
-			continue // of files that were joined
+			return nil // of files that were joined
 		}
 		r := header.record(values)
-		if err := f.record(lines.number, &r); err != nil {
-			return err
-		}
-	}
+		return f.record(lines.number, &r)
+	})
 }
 
 // repeats reports whether a line is the header once more.

@@ -2,8 +2,6 @@ package trackfile
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -45,17 +43,10 @@ type span struct{ from, to int }
 
 func (r *igcReader) read() error {
 	lines := newLineReader(r.file.source)
-	for {
-		line, long, err := lines.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return lines.each(func(line []byte, long bool) error {
 		line = bytes.TrimLeft(line, "\x00 \t")
 		if len(line) == 0 {
-			continue
+			return nil
 		}
 		switch line[0] {
 		case 'A':
@@ -69,13 +60,12 @@ func (r *igcReader) read() error {
 		case 'B':
 			if long {
 				r.file.reject(lines.number, "", tooLong)
-				continue
+				return nil
 			}
-			if err := r.readFix(lines.number, line); err != nil {
-				return err
-			}
+			return r.readFix(lines.number, line)
 		}
-	}
+		return nil
+	})
 }
 
 // plainText returns a header's text as it can be stored: at most 100 characters,

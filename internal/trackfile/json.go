@@ -57,16 +57,9 @@ func firstByte(text []byte) byte {
 
 func readNDJSON(f *File) error {
 	lines := newLineReader(f.source)
-	for {
-		line, long, err := lines.next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	return lines.each(func(line []byte, long bool) error {
 		if len(bytes.TrimSpace(line)) == 0 {
-			continue
+			return nil
 		}
 		reason := ""
 		if long {
@@ -76,13 +69,11 @@ func readNDJSON(f *File) error {
 		}
 		if reason != "" {
 			f.reject(lines.number, "", reason)
-			continue
+			return nil
 		}
 		r := &jsonReader{file: f, json: jx.DecodeBytes(line), source: &jsonSource{}, index: lines.number, line: true}
-		if err := r.readFile(); err != nil {
-			return err
-		}
-	}
+		return r.readFile()
+	})
 }
 
 // maxValue is the largest name, text or number that is read, in bytes. What nobody

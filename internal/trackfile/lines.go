@@ -26,6 +26,23 @@ func newLineReader(source *bufio.Reader) *lineReader {
 	return &lineReader{source: source}
 }
 
+// each hands each line to read, as next returns it, until the source ends. It returns
+// the first error of either.
+func (r *lineReader) each(read func(line []byte, long bool) error) error {
+	for {
+		line, long, err := r.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = read(line, long)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
 // next returns the next line, without its end; long says that it was longer than
 // maxLine, and is cut off there. The line is good until the next call. The error at
 // the end is io.EOF.
