@@ -298,28 +298,38 @@ func factsQuery(p *readPlan, where string) string {
 // It is one round trip.
 func (r *Reader) facts(ctx context.Context, refs []FlightRef, scope Scope) ([]Flight, error) {
 	flights := make([]Flight, 0, len(refs))
-	err := r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
-		batch := &pgx.Batch{}
-		for _, ref := range refs {
-			p := r.tables[ref.Lane]
-			where, parameters := scope.where(p, ref.key, ref.days)
-			batch.Queue(factsQuery(p, where), parameters...).QueryRow(func(row pgx.Row) error {
-				flight, err := scanFlight(ref, row)
-				if err == nil {
-					flights = append(flights, flight)
-				}
-				if errors.Is(err, pgx.ErrNoRows) {
-					return nil
-				}
-				return err
-			})
+	err := r.askEach(ctx, refs, scope, factsQuery, func(ref FlightRef, row pgx.Row) error {
+		flight, err := scanFlight(ref, row)
+		if err == nil {
+			flights = append(flights, flight)
 		}
-		return connection.SendBatch(ctx, batch).Close()
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read the facts of %d flights: %w", len(refs), err)
 	}
 	return flights, nil
+}
+
+// askEach asks one question of each flight, of its points within the scope, in one
+// round trip. query makes the statement of a lane's plan and the condition; scan is
+// given the response's only row.
+func (r *Reader) askEach(
+	ctx context.Context, refs []FlightRef, scope Scope,
+	query func(p *readPlan, where string) string, scan func(FlightRef, pgx.Row) error,
+) error {
+	return r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+		batch := &pgx.Batch{}
+		for _, ref := range refs {
+			p := r.tables[ref.Lane]
+			where, parameters := scope.where(p, ref.key, ref.days)
+			batch.Queue(query(p, where), parameters...).QueryRow(func(row pgx.Row) error { return scan(ref, row) })
+		}
+		return connection.SendBatch(ctx, batch).Close()
+	})
 }
 
 func scanFlight(ref FlightRef, row pgx.Row) (Flight, error) {
@@ -373,22 +383,16 @@ func (r *Reader) inRange(ctx context.Context, refs []FlightRef, scope Scope) ([]
 		return refs, nil
 	}
 	kept := make([]FlightRef, 0, len(refs))
-	err := r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
-		batch := &pgx.Batch{}
-		for _, ref := range refs {
-			p := r.tables[ref.Lane]
-			where, parameters := scope.where(p, ref.key, ref.days)
-			batch.Queue(fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", p.table, where),
-				parameters...).QueryRow(func(row pgx.Row) error {
-				var exists bool
-				if err := row.Scan(&exists); err != nil || !exists {
-					return err
-				}
-				kept = append(kept, ref)
-				return nil
-			})
+	exists := func(p *readPlan, where string) string {
+		return fmt.Sprintf("SELECT EXISTS (SELECT FROM %s WHERE %s)", p.table, where)
+	}
+	err := r.askEach(ctx, refs, scope, exists, func(ref FlightRef, row pgx.Row) error {
+		var found bool
+		if err := row.Scan(&found); err != nil || !found {
+			return err
 		}
-		return connection.SendBatch(ctx, batch).Close()
+		kept = append(kept, ref)
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("look which of %d flights have points in a range of time: %w", len(refs), err)
