@@ -1,8 +1,9 @@
-// Package clock waits.
+// Package clock waits, and repeats.
 package clock
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -22,5 +23,28 @@ func Sleep(ctx context.Context, duration time.Duration) bool {
 		return true
 	case <-ctx.Done():
 		return false
+	}
+}
+
+// Every calls do at an interval, in a goroutine of its own, until the returned
+// function is called, which waits for a call that is under way.
+func Every(interval time.Duration, do func()) (stop func()) {
+	stopped := make(chan struct{})
+	var running sync.WaitGroup
+	running.Go(func() {
+		ticker := time.NewTicker(interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-ticker.C:
+				do()
+			}
+		}
+	})
+	return func() {
+		close(stopped)
+		running.Wait()
 	}
 }

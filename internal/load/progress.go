@@ -4,11 +4,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
+
+	"tracklane/internal/clock"
 )
 
 const (
@@ -36,28 +37,16 @@ func showProgress(out io.Writer, history *history, options Options, start time.T
 		finish = func() { _ = bar.Finish() }
 	}
 
-	stopped := make(chan struct{})
-	var running sync.WaitGroup
-	running.Go(func() {
-		defer finish()
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-stopped:
-				return
-			case <-ticker.C:
-				elapsed := time.Since(start)
-				done, acknowledged := history.counts()
-				status := fmt.Sprintf("%d requests done, %d acknowledged, %.0f/s",
-					done, acknowledged, float64(done)/elapsed.Seconds())
-				show(fractionDone(options, done, elapsed), status)
-			}
-		}
+	stopTicks := clock.Every(interval, func() {
+		elapsed := time.Since(start)
+		done, acknowledged := history.counts()
+		status := fmt.Sprintf("%d requests done, %d acknowledged, %.0f/s",
+			done, acknowledged, float64(done)/elapsed.Seconds())
+		show(fractionDone(options, done, elapsed), status)
 	})
 	return func() {
-		close(stopped)
-		running.Wait()
+		stopTicks()
+		finish()
 	}
 }
 

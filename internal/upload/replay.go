@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"tracklane/internal/clock"
 	"tracklane/internal/lane"
 	"tracklane/internal/trackfile"
 )
@@ -57,7 +58,7 @@ func Replay(ctx context.Context, paths []string, speed float64, options Options,
 	ids := flightIDs(files)
 	results := make([]Result, len(files))
 	var landed, sent atomic.Int64
-	stop := every(replayShown, func() { fmt.Fprintf(out, "%d of %d files, %d fixes sent\n", landed.Load(), len(files), sent.Load()) })
+	stop := clock.Every(replayShown, func() { fmt.Fprintf(out, "%d of %d files, %d fixes sent\n", landed.Load(), len(files), sent.Load()) })
 	var group errgroup.Group
 	group.SetLimit(replayFlights)
 	for i, path := range files {

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
@@ -23,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/term"
 
+	"tracklane/internal/clock"
 	"tracklane/internal/trackfile"
 )
 
@@ -321,32 +321,10 @@ func newProgress(out io.Writer, size int64, files int) *progress {
 		}
 		finish = func() { _ = bar.Finish() }
 	}
-	stop := every(interval, show)
+	stop := clock.Every(interval, show)
 	p.stop = func() {
 		stop()
 		finish()
 	}
 	return p
-}
-
-// every calls show at an interval until the returned function is called.
-func every(interval time.Duration, show func()) (stop func()) {
-	stopped := make(chan struct{})
-	var running sync.WaitGroup
-	running.Go(func() {
-		ticker := time.NewTicker(interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-stopped:
-				return
-			case <-ticker.C:
-				show()
-			}
-		}
-	})
-	return func() {
-		close(stopped)
-		running.Wait()
-	}
 }
