@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strings"
@@ -66,10 +67,14 @@ func (s *Server) acceptReport(
 		return report, response, decodeProblem(err)
 	}
 	sender := newSender(c.Request, claims)
-	if report.Distress != "" {
-		s.distress(c, adapter, report, sender)
-	}
 	decoded := adapter.Decode(l, report, sender, lane.DecodeOptions{Now: received, RequestID: requestID(c)})
+	if report.Distress != "" {
+		call := metrics.DistressCall{
+			At: time.Now(), App: adapter.Name, From: callerOf(c, sender), Flight: decoded.Response.Value,
+			Pilot: sender.Pilot, Race: sender.Race, Device: shortened(report.Device), Says: report.Distress,
+		}
+		s.distress(c, call, report.Positions)
+	}
 	if malformed != nil {
 		decoded.Reject(0, "", malformed.Reason)
 	}
@@ -117,17 +122,22 @@ func (s *Server) logRejected(c *gin.Context, l *lane.Lane, adapter *tracker.Adap
 	}
 }
 
-// distress makes it known that a pilot needs help: in the log, to Prometheus, and on
-// the operators' page.
-func (s *Server) distress(c *gin.Context, adapter *tracker.Adapter, report tracker.Report, sender tracker.Sender) {
-	call := metrics.DistressCall{
-		At: time.Now(), App: adapter.Name, Pilot: sender.Pilot, Race: sender.Race, Device: shortened(report.Device), Says: report.Distress,
-	}
-	if n := len(report.Positions); n > 0 && math.Abs(report.Positions[n-1].Fix.Lat) <= 90 && math.Abs(report.Positions[n-1].Fix.Lon) <= 180 {
-		call.Lat, call.Lon = &report.Positions[n-1].Fix.Lat, &report.Positions[n-1].Fix.Lon
+// distress makes it known that a pilot needs help: in the log, to Prometheus, on the
+// operators' page and on the map.
+func (s *Server) distress(c *gin.Context, call metrics.DistressCall, positions []tracker.Position) {
+	if n := len(positions); n > 0 && math.Abs(positions[n-1].Fix.Lat) <= 90 && math.Abs(positions[n-1].Fix.Lon) <= 180 {
+		call.Lat, call.Lon = &positions[n-1].Fix.Lat, &positions[n-1].Fix.Lon
 	}
 	s.config.Recorder.Distress(call)
 	s.config.Logger.Warn(distressLine(call), "request_id", requestID(c))
+}
+
+// callerOf is who sent a distress call: the pilot of a token, or else a network.
+func callerOf(c *gin.Context, sender tracker.Sender) string {
+	if sender.Pilot != "" {
+		return fmt.Sprintf("pilot %q of %q", sender.Pilot, sender.Race)
+	}
+	return addressSender(c)
 }
 
 // shortened is a device's id, which may be anything, of a length to show.

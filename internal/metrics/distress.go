@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,15 +18,17 @@ import (
 type DistressCall struct {
 	At     time.Time `json:"at"` // when it came
 	App    string    `json:"app"`
-	Pilot  string    `json:"pilot,omitempty"` // of the token
-	Race   string    `json:"race,omitempty"`  // of the token
+	From   string    `json:"from,omitempty"`   // the client; see maxCallsOfClient
+	Flight string    `json:"flight,omitempty"` // of the position that came with it
+	Pilot  string    `json:"pilot,omitempty"`  // of the token
+	Race   string    `json:"race,omitempty"`   // of the token
 	Device string    `json:"device,omitempty"`
 	Says   string    `json:"says"`
 	Lat    *float64  `json:"lat,omitempty"` // degrees
 	Lon    *float64  `json:"lon,omitempty"`
 }
 
-// sender is who calls: of each, the newest call is kept.
+// sender is who calls: of each, the newest call is kept. A client may be several.
 func (c DistressCall) sender() string {
 	return fmt.Sprintf("%s %q %q", c.App, c.Pilot, c.Device)
 }
@@ -38,8 +41,10 @@ const (
 	// distressTTL is how long a call is shown.
 	distressTTL = 24 * time.Hour
 
-	// maxDistressCalls is how many of them are kept.
+	// maxDistressCalls is how many of them are kept, and maxCallsOfClient how many
+	// of one client, who can call as any number of devices.
 	maxDistressCalls = 50
+	maxCallsOfClient = 10
 )
 
 // distressCalls are those that this process got, in their order of time. They stay
@@ -63,7 +68,8 @@ func (d *distressCalls) list(now time.Time) []DistressCall {
 }
 
 // newest returns the newest call of each sender, in their order of time, without
-// those that are too old, and no more than maxDistressCalls. It changes none.
+// those that are too old, and no more than are kept: of those that are too many it
+// leaves out the oldest of the client who has the most. It changes none.
 func newest(calls []DistressCall, now time.Time) []DistressCall {
 	bySender := make(map[string]DistressCall)
 	for _, call := range calls {
@@ -71,8 +77,30 @@ func newest(calls []DistressCall, now time.Time) []DistressCall {
 			bySender[call.sender()] = call
 		}
 	}
-	kept := slices.SortedFunc(maps.Values(bySender), func(a, b DistressCall) int { return a.At.Compare(b.At) })
-	return kept[max(0, len(kept)-maxDistressCalls):]
+	byClient := make(map[string][]DistressCall)
+	kept := 0
+	for _, call := range slices.SortedFunc(maps.Values(bySender), earlier) {
+		of := append(byClient[call.From], call)
+		byClient[call.From] = of[max(0, len(of)-maxCallsOfClient):]
+		kept += len(byClient[call.From]) - len(of) + 1
+	}
+	for ; kept > maxDistressCalls; kept-- {
+		most := slices.MaxFunc(slices.Collect(maps.Values(byClient)), func(a, b []DistressCall) int {
+			return cmp.Or(cmp.Compare(len(a), len(b)), earlier(b[0], a[0]))
+		})
+		byClient[most[0].From] = most[1:]
+		if len(most) == 1 {
+			delete(byClient, most[0].From)
+		}
+	}
+	all := slices.Concat(slices.Collect(maps.Values(byClient))...)
+	slices.SortFunc(all, earlier)
+	return all
+}
+
+// earlier orders calls by their times, in the same way in every process.
+func earlier(a, b DistressCall) int {
+	return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.sender(), b.sender()))
 }
 
 // Distress counts a call of a pilot in distress, and keeps it for the operators.
@@ -113,7 +141,7 @@ func (r *Recorder) publishDistress(ctx context.Context, client redis.UniversalCl
 func AllDistressCalls(ctx context.Context, client redis.UniversalClient, own []DistressCall, now time.Time) ([]DistressCall, error) {
 	texts, err := client.HGetAll(ctx, distressKey).Result()
 	if err != nil {
-		return own, fmt.Errorf("read the distress calls: %w", err)
+		return newest(own, now), fmt.Errorf("read the distress calls: %w", err)
 	}
 	calls := slices.Clone(own)
 	for _, text := range texts {

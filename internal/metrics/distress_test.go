@@ -48,9 +48,44 @@ func TestDistressCalls_AreTheNewestOfManySenders(t *testing.T) {
 	t.Parallel()
 	r, now := New(lane.All(lane.Options{}), "test"), time.Now()
 	for i := range 3 * maxDistressCalls {
-		r.Distress(DistressCall{At: now.Add(time.Duration(i) * time.Second), App: "osmand", Device: fmt.Sprint(i)})
+		r.Distress(DistressCall{At: now.Add(time.Duration(i) * time.Second), App: "osmand", From: fmt.Sprint(i), Device: fmt.Sprint(i)})
 	}
 	calls := r.DistressCalls(now)
 	require.Len(t, calls, maxDistressCalls)
 	assert.Equal(t, fmt.Sprint(3*maxDistressCalls-1), calls[maxDistressCalls-1].Device)
+}
+
+// Whoever calls as many devices pushes only own calls out.
+func TestDistressCalls_OfOneClientLeaveThoseOfOthers(t *testing.T) {
+	t.Parallel()
+	r, now := New(lane.All(lane.Options{}), "test"), time.Now()
+	for i := range 5 * maxDistressCalls {
+		from := fmt.Sprint("many ", i%8)
+		if i < 20 {
+			from = fmt.Sprint("one ", i)
+		}
+		r.Distress(DistressCall{At: now.Add(time.Duration(i) * time.Second), App: "osmand", From: from, Device: fmt.Sprint(i)})
+	}
+	calls := r.DistressCalls(now)
+	require.Len(t, calls, maxDistressCalls)
+	of := make(map[string]int)
+	for i, call := range calls {
+		of[call.From]++
+		assert.True(t, i == 0 || calls[i-1].At.Before(call.At))
+	}
+	for i := range 20 {
+		assert.Equal(t, 1, of[fmt.Sprint("one ", i)])
+	}
+	for range 2 * maxDistressCalls {
+		now = now.Add(time.Hour / 100)
+		r.Distress(DistressCall{At: now, App: "osmand", From: "one 3", Device: fmt.Sprint(now)})
+	}
+	of["one 3"] = 0
+	for _, call := range r.DistressCalls(now) {
+		if call.From == "one 3" {
+			of["one 3"]++
+		}
+	}
+	assert.LessOrEqual(t, of["one 3"], maxCallsOfClient)
+	assert.Positive(t, of["one 3"])
 }
