@@ -53,7 +53,7 @@ func newTestServer(t *testing.T, lanes []*lane.Lane) (s *Server, url string, poo
 		Batching: batching, Timeout: 250 * time.Millisecond, MaxWaitingPoints: 1000,
 	}, logger)
 	reader := store.NewReader(pool, lanes)
-	hub := livestream.NewHub(reader, connections.Inspect, "test", lanes[0], logger)
+	hub := livestream.NewHub(reader, connections.Inspect, "test", lanes[0], recorder, logger)
 	go hub.Run(t.Context())
 	s = New(Config{
 		Status: status.NewCollector(status.Config{

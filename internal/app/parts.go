@@ -40,7 +40,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	var live *livestream.Hub
 	if p.roles.API {
 		flights = store.NewReader(p.pool, p.lanes)
-		live = livestream.NewHub(flights, p.connections.Inspect, p.liveChannel(), p.lanes[0], p.logger)
+		live = livestream.NewHub(flights, p.connections.Inspect, p.liveChannel(), p.lanes[0], recorder, p.logger)
 		r.parts.Go(func() { live.Run(r.ctx) })
 		enqueuer := p.startEnqueuer(r, monitor, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }

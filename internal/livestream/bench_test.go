@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/internal/storetest"
 	"tracklane/store"
 )
@@ -73,7 +74,7 @@ func BenchmarkWriter(b *testing.B) {
 func BenchmarkViewers(b *testing.B) {
 	l := lane.All(lane.Options{})[0]
 	pool := storetest.OpenMigrated(b, servers.Database(b))
-	hub := NewHub(store.NewReader(pool, []*lane.Lane{l}), newClient(b, "redis://127.0.0.1:1"), "bench", l, slog.New(slog.DiscardHandler))
+	hub := NewHub(store.NewReader(pool, []*lane.Lane{l}), newClient(b, "redis://127.0.0.1:1"), "bench", l, metrics.New([]*lane.Lane{l}, "bench"), slog.New(slog.DiscardHandler))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(b, err)
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _ = hub.Serve(w, r, View{}, "") })}

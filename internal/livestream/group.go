@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/store"
 )
 
@@ -19,7 +20,8 @@ type group struct {
 	loaded  chan struct{} // closed when the flights are, or loading failed
 	err     error         // of loading
 	ready   bool
-	horizon int64 // Unix µs: points of later times are not shown yet
+	horizon int64  // Unix µs: points of later times are not shown yet
+	calls   []byte // the distress calls that the viewers have, as JSON
 	viewers map[*Viewer]struct{}
 	waiting int // viewers who are about to come
 
@@ -132,6 +134,38 @@ type message struct {
 	At      int64         `json:"at"` // Unix ms, by the server's clock
 	Delay   float64       `json:"delay"`
 	Flights []flightEvent `json:"flights"`
+
+	// SOS are all distress calls that the viewers may see, oldest first; it is not
+	// there while they are those of the event before.
+	SOS json.RawMessage `json:"sos,omitempty"`
+}
+
+// callEvent is a distress call. Of its flight it says what the app said.
+type callEvent struct {
+	At       int64    `json:"at"` // Unix ms
+	FlightID string   `json:"flight_id,omitempty"`
+	PilotID  string   `json:"pilot_id,omitempty"`
+	RaceID   string   `json:"race_id,omitempty"`
+	DeviceID string   `json:"device_id,omitempty"`
+	App      string   `json:"app"`
+	Says     string   `json:"says"`
+	Lat      *float64 `json:"lat,omitempty"`
+	Lon      *float64 `json:"lon,omitempty"`
+}
+
+// callsOf returns, as JSON, the distress calls that may be shown at a time.
+func (v View) callsOf(calls []metrics.DistressCall, now time.Time) []byte {
+	shown := []callEvent{}
+	for _, c := range calls {
+		if (v.Race == "" || c.Race == v.Race) && (v.Pilot == "" || c.Pilot == v.Pilot) && c.At.UnixMicro() <= v.horizon(now) {
+			shown = append(shown, callEvent{c.At.UnixMilli(), c.Flight, c.Pilot, c.Race, c.Device, c.App, c.Says, c.Lat, c.Lon})
+		}
+	}
+	text, err := json.Marshal(shown)
+	if err != nil { // texts and finite numbers always marshal
+		panic(err)
+	}
+	return text
 }
 
 // flightEvent is points of a flight.
@@ -165,9 +199,11 @@ func (f fixEvent) MarshalJSON() ([]byte, error) {
 	return append(text, ']'), nil
 }
 
-// snapshot makes the event with all flights of the group.
-func (g *group) snapshot(id string, now time.Time) []byte {
+// snapshot makes the event with all flights of the group, and distress calls as
+// callsOf returns them.
+func (g *group) snapshot(id string, now time.Time, calls []byte) []byte {
 	m := g.newMessage(now)
+	m.SOS = calls
 	for _, f := range g.flights {
 		event := eventOf(f.Flight)
 		for _, fix := range f.tail {
@@ -179,9 +215,11 @@ func (g *group) snapshot(id string, now time.Time) []byte {
 	return encode("snapshot", id, m)
 }
 
-// points makes the event with points, which may be none.
-func (g *group) points(id string, now time.Time, points []store.LivePoint) []byte {
+// points makes the event with points, which may be none, and with distress calls
+// unless they are nil.
+func (g *group) points(id string, now time.Time, points []store.LivePoint, calls []byte) []byte {
 	m := g.newMessage(now)
+	m.SOS = calls
 	place := make(map[lane.Flight]int)
 	for _, p := range points {
 		at, known := place[p.Flight]

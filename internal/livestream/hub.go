@@ -8,11 +8,13 @@
 package livestream
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 
 	"tracklane/internal/cache"
 	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/store"
 )
 
@@ -48,12 +51,13 @@ func (v View) scope(from, to int64) store.Scope {
 // Hub hands the points of the lane live to its viewers. Any number of goroutines
 // may use it.
 type Hub struct {
-	reader  *store.Reader
-	redis   redis.UniversalClient
-	channel string
-	live    *lane.Lane
-	logger  *slog.Logger
-	wanted  chan struct{} // has a value when somebody came
+	reader   *store.Reader
+	redis    redis.UniversalClient
+	channel  string
+	live     *lane.Lane
+	recorder *metrics.Recorder
+	logger   *slog.Logger
+	wanted   chan struct{} // has a value when somebody came
 
 	looking sync.Mutex // one look into the database at a time
 
@@ -65,6 +69,7 @@ type Hub struct {
 	lookAt  time.Time        // when to look into the database next
 	far     bool             // and whether as far back as maxLate
 	failing bool
+	calls   []metrics.DistressCall // of all processes, as far as is known
 	seen    *cache.Map[uint64, struct{}]
 	seed    maphash.Seed
 }
@@ -98,9 +103,12 @@ const (
 )
 
 // NewHub returns a hub that reads points from the database, and hears of new ones
-// on a channel of Redis. Run makes it work.
-func NewHub(reader *store.Reader, client redis.UniversalClient, channel string, live *lane.Lane, logger *slog.Logger) *Hub {
-	return &Hub{reader: reader, redis: client, channel: channel, live: live, logger: logger, wanted: make(chan struct{}, 1),
+// on a channel of Redis. The distress calls are those of all processes that share
+// this Redis; the recorder has this one's. Run makes it work.
+func NewHub(
+	reader *store.Reader, client redis.UniversalClient, channel string, live *lane.Lane, recorder *metrics.Recorder, logger *slog.Logger,
+) *Hub {
+	return &Hub{reader: reader, redis: client, channel: channel, live: live, recorder: recorder, logger: logger, wanted: make(chan struct{}, 1),
 		groups: make(map[View]*group), seen: cache.New[uint64, struct{}](maxSeen), seed: maphash.MakeSeed()}
 }
 
@@ -110,6 +118,7 @@ func (h *Hub) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { h.listen(ctx) })
+	parts.Go(func() { h.watchCalls(ctx) })
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	var far time.Time
@@ -267,12 +276,17 @@ func (h *Hub) send(now time.Time) {
 // sendTo sends what is new in a group: as a snapshot if it is too much. The caller
 // holds h.mu.
 func (h *Hub) sendTo(g *group, now time.Time) {
-	event := g.points
-	if len(g.pending) > maxPending {
-		event = func(id string, now time.Time, _ []store.LivePoint) []byte { return g.snapshot(id, now) }
+	calls := g.view.callsOf(h.calls, now)
+	var text []byte
+	switch id := h.idOf(g, now); {
+	case len(g.pending) > maxPending:
+		text = g.snapshot(id, now, calls)
+	case bytes.Equal(calls, g.calls):
+		text = g.points(id, now, g.pending, nil)
+	default:
+		text = g.points(id, now, g.pending, calls)
 	}
-	text := event(h.idOf(g, now), now, g.pending)
-	g.pending = nil
+	g.pending, g.calls = nil, calls
 	for v := range g.viewers {
 		select {
 		case v.events <- text:
@@ -299,6 +313,35 @@ func (h *Hub) close() {
 	defer h.mu.Unlock()
 	h.closed = true
 	h.reset()
+}
+
+// watchCalls looks for distress calls, once an interval while there are viewers,
+// until ctx ends. What it found is shown while Redis is down, too.
+func (h *Hub) watchCalls(ctx context.Context) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			if !h.hasGroups() {
+				continue
+			}
+			h.mu.Lock()
+			known := slices.Concat(h.calls, h.recorder.DistressCalls(now))
+			h.mu.Unlock()
+			bounded, cancel := context.WithTimeout(ctx, interval)
+			calls, err := metrics.AllDistressCalls(bounded, h.redis, known, now)
+			cancel()
+			if err != nil {
+				h.logger.Debug("distress calls of other processes are not known", "error", err)
+			}
+			h.mu.Lock()
+			h.calls = calls
+			h.mu.Unlock()
+		}
+	}
 }
 
 // listen takes up what is published, while there are viewers, until ctx ends.

@@ -2,6 +2,7 @@ package livestream
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
+	"tracklane/internal/metrics"
 	"tracklane/internal/storetest"
 	"tracklane/store"
 )
@@ -34,11 +36,12 @@ const patience = 20 * time.Second
 
 // installation is a database, a Redis, and a hub of a process that writes nothing.
 type installation struct {
-	url    string
-	pool   *pgxpool.Pool
-	reader *store.Reader
-	writer *store.Writer // of another process
-	lane   *lane.Lane
+	url      string
+	pool     *pgxpool.Pool
+	reader   *store.Reader
+	writer   *store.Writer // of another process
+	lane     *lane.Lane
+	recorder *metrics.Recorder
 }
 
 func newClient(t testing.TB, url string) *redis.Client {
@@ -59,8 +62,8 @@ func install(t *testing.T, redisURL string) *installation {
 	i.writer = store.NewWriter(i.pool, lanes, 1000, func(points *lane.Points, _ store.Result, _ time.Duration, _ error) {
 		publisher.Publish(points)
 	})
-	i.reader = store.NewReader(i.pool, lanes)
-	hub := NewHub(i.reader, newClient(t, redisURL), "test", i.lane, slog.New(slog.DiscardHandler))
+	i.reader, i.recorder = store.NewReader(i.pool, lanes), metrics.New(lanes, "test")
+	hub := NewHub(i.reader, newClient(t, redisURL), "test", i.lane, i.recorder, slog.New(slog.DiscardHandler))
 	go hub.Run(t.Context())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		delay, _ := time.ParseDuration(r.URL.Query().Get("delay"))
@@ -100,6 +103,7 @@ type event struct {
 			RaceID  string       `json:"race_id"`
 			Fixes   [][]*float64 // as fixEvent says
 		}
+		SOS []callEvent
 	}
 }
 
@@ -278,7 +282,7 @@ func TestHub_ShowsNothingBeforeItsDelayIsOver(t *testing.T) {
 func TestHub_DropsASlowViewer(t *testing.T) {
 	t.Parallel()
 	i := install(t, servers.Redis(t).URL())
-	h := NewHub(i.reader, newClient(t, servers.Redis(t).URL()), "test", i.lane, slog.New(slog.DiscardHandler))
+	h := NewHub(i.reader, newClient(t, servers.Redis(t).URL()), "test", i.lane, i.recorder, slog.New(slog.DiscardHandler))
 	v, _, err := h.join(t.Context(), View{}, "")
 	require.NoError(t, err)
 	for range maxBacklog {
@@ -291,4 +295,41 @@ func TestHub_DropsASlowViewer(t *testing.T) {
 	assert.Zero(t, h.viewers)
 	h.send(time.Now())
 	assert.False(t, h.hasGroups())
+}
+
+// The process that was called is another one than the viewers', and has ended.
+func TestHub_ShowsWhoIsInDistress(t *testing.T) {
+	t.Parallel()
+	url := servers.Redis(t).URL()
+	i := install(t, url)
+	caller, now := metrics.New([]*lane.Lane{i.lane}, "test"), time.Now()
+	caller.Distress(metrics.DistressCall{At: now, App: "osmand", Pilot: "anna", Race: "r", Flight: "a", Says: "sos"})
+	caller.Distress(metrics.DistressCall{At: now, App: "osmand", Pilot: "bert", Race: "s", Device: "7", Says: "sos"})
+	done, stop := context.WithCancel(t.Context())
+	published := make(chan struct{})
+	go func() {
+		defer close(published)
+		caller.Publish(done, newClient(t, url), "caller")
+	}()
+	client := newClient(t, url)
+	require.Eventually(t, func() bool { return client.Exists(t.Context(), "tracklane:distress").Val() == 1 }, patience, 10*time.Millisecond)
+	stop()
+	<-published
+
+	pilots := func(query string) (pilots []string, at time.Time) {
+		events, end := i.view(t, query, "")
+		defer end()
+		for pilots == nil {
+			for _, call := range first(t, events).data.SOS {
+				pilots = append(pilots, call.PilotID)
+			}
+		}
+		return pilots, time.Now()
+	}
+	_, at := pilots("delay=4s")
+	assert.GreaterOrEqual(t, at.Sub(now), 4*time.Second, "a viewer with a delay sees it late as well")
+	shown, _ := pilots("")
+	assert.Equal(t, []string{"anna", "bert"}, shown)
+	shown, _ = pilots("race=s")
+	assert.Equal(t, []string{"bert"}, shown)
 }

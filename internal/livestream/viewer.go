@@ -66,7 +66,7 @@ func (h *Hub) join(ctx context.Context, view View, lastID string) (*Viewer, []by
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return v, g.snapshot(h.idOf(g, now), now), nil
+	return v, g.snapshot(h.idOf(g, now), now, view.callsOf(h.calls, now)), nil
 }
 
 // add adds a viewer who has waited for its group, unless an error came of that.
@@ -181,6 +181,7 @@ func (h *Hub) resume(ctx context.Context, g *group, lastID string, now time.Time
 		r = &resumption{done: make(chan struct{})}
 		g.resumed[lastID] = r
 	}
+	calls := g.view.callsOf(h.calls, now)
 	id, to := h.idOf(g, now), min(g.horizon, now.Add(48*time.Hour).UnixMicro())
 	h.mu.Unlock()
 	if there {
@@ -196,7 +197,7 @@ func (h *Hub) resume(ctx context.Context, g *group, lastID string, now time.Time
 	defer cancel()
 	points, err := h.missed(bounded, g.view, cursor, horizon, to, now)
 	if err == nil && len(points) <= maxPending {
-		r.event = g.points(id, now, points)
+		r.event = g.points(id, now, points, calls)
 	}
 	return r.event
 }

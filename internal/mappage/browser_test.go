@@ -123,11 +123,16 @@ func madeUp(name string, now time.Time) []byte {
 			landed.Fixes = append(landed.Fixes, fix(age, 0, 0))
 		}
 	}
-	shown := []flight{flying, silent, landed}
+	inDistress := silent
+	inDistress.ID, inDistress.Pilot = "f-4", "dora"
+	shown := []flight{flying, silent, landed, inDistress}
 	if name == "points" {
 		shown = shown[:1]
 	}
-	data, err := json.Marshal(map[string]any{"at": now.UnixMilli(), "delay": 0, "flights": shown})
+	data, err := json.Marshal(map[string]any{"at": now.UnixMilli(), "delay": 0, "flights": shown, "sos": []map[string]any{
+		{"at": now.Add(-time.Minute).UnixMilli(), "pilot_id": "dora", "app": "traccar", "says": "sos", "lat": 46.5, "lon": 7.5},
+		{"at": now.Add(-time.Hour).UnixMilli(), "device_id": "7", "app": "livetrack24", "says": "needs help"},
+	}})
 	if err != nil {
 		panic(err)
 	}
@@ -200,9 +205,12 @@ func TestPage_TellsFlyingSilentAndLandedApart(t *testing.T) {
 	b.waitFor(t, stateOf("f-1", "flying"))
 	b.waitFor(t, stateOf("f-2", "silent")) // two minutes are over soon after the start
 	b.waitFor(t, stateOf("f-3", "landed"))
-	b.waitFor(t, `document.getElementById("totals").textContent == "1 flying, 1 silent, 1 landed"`)
+	b.waitFor(t, stateOf("f-4", "sos"))
+	b.waitFor(t, `document.querySelector("#pilots tr").dataset.flight == "f-4" && document.querySelectorAll(".label.sos").length == 1`)
+	b.waitFor(t, `document.getElementById("sos").textContent == "SOS dora: sos, 46.50000 7.50000 60 s agoSOS 7: needs help 60 min ago"`)
+	b.waitFor(t, `document.getElementById("totals").textContent == "1 SOS, 1 flying, 1 silent, 1 landed"`)
 	b.waitFor(t, `document.querySelector("[data-flight=f-2] th").textContent == "<b>bert</b>"`)
-	b.waitFor(t, `document.querySelectorAll(".leaflet-tooltip").length == 3`)
+	b.waitFor(t, `document.querySelectorAll(".leaflet-tooltip").length == 4`)
 	b.waitFor(t, `(document.querySelector("[data-flight=f-1] button").click(), document.querySelector("#chart canvas") != null)`)
 	b.waitFor(t, `(document.getElementById("filter").value = "carla", document.getElementById("filter").dispatchEvent(new Event("input")), document.querySelectorAll("#pilots tr").length == 1)`)
 	b.waitFor(t, `location.hash.includes("filter=carla")`)

@@ -61,3 +61,18 @@ test("the distance is that along the way", () => {
   assert.ok(Math.abs(state.distance([0, 46, 7], [0, 47, 7]) - 111195) < 1);
   assert.ok(Math.abs(state.wayOf(flown(2), minute) - 667.2) < 0.1);
 });
+
+test("a distress call is of the flight it names, or of the last one of who sent it", () => {
+  const flight = (id, pilot, device, end) => [id, { id, pilot, device, fixes: [[end, 46, 7]] }];
+  const flights = new Map([
+    flight("morning", "anna", "phone", 1000), flight("noon", "anna", "phone", 2000), flight("evening", "anna", "logger", 3000),
+    flight("other", "bert", "phone", 4000), flight("nobody", undefined, "phone", 5000),
+  ]);
+  const of = (call, now = 9000) => [...state.callsOf([{ at: 8000, ...call }], flights, now).keys()];
+  assert.deepEqual(of({ flight_id: "morning", pilot_id: "anna" }), ["morning"]);
+  assert.deepEqual(of({ pilot_id: "anna", device_id: "phone" }), ["noon"]);
+  assert.deepEqual(of({ pilot_id: "anna", device_id: "unknown" }), ["evening"]);
+  assert.deepEqual(of({ device_id: "phone" }), ["nobody"]);
+  assert.deepEqual(of({ device_id: "unknown" }), []);
+  assert.deepEqual(of({ flight_id: "morning" }, 7000), [], "a replay of a time before");
+});

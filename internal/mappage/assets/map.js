@@ -13,12 +13,13 @@ const byId = (id) => document.getElementById(id);
 // kept is how much of each flight is remembered, in ms.
 const kept = 15 * 60_000;
 
-const flights = new Map(); // by id: { id, name, fixes, flown, flownTo }
+const flights = new Map(); // by id: { id, name, pilot, device, fixes, flown, flownTo }
 const views = new Map(); // by id
 const rows = new Map(); // by id
 const chart = new Chart(byId("chart"));
 let offset = 0; // of the server's clock from this one, and the delay
 let seen; // when the last event came
+let calls = []; // for help, oldest first
 let chosen = "";
 let fitted = false;
 
@@ -52,16 +53,17 @@ function remember() {
 }
 map.on("moveend", remember);
 
-function flightOf({ id, pilot_id }) {
-  if (!flights.has(id)) flights.set(id, { id, name: pilot_id || id, fixes: [], flown: 0, flownTo: -Infinity });
+function flightOf({ id, pilot_id, device_id }) {
+  if (!flights.has(id)) flights.set(id, { id, name: pilot_id || id, pilot: pilot_id, device: device_id, fixes: [], flown: 0, flownTo: -Infinity });
   return flights.get(id);
 }
 
 feed.follow({
-  onFlights({ at, delay, flights: news }, isSnapshot) {
+  onFlights({ at, delay, flights: news, sos }, isSnapshot) {
     offset = at - delay * 1000 - Date.now();
     seen = Date.now();
     if (isSnapshot) flights.clear();
+    if (sos) calls = sos;
     byId("delay").hidden = delay === 0;
     byId("delay").textContent = `delayed by ${age(delay * 1000)}`;
     for (const part of news) add(flightOf(part), part.fixes);
@@ -121,16 +123,22 @@ function render() {
   const now = replay.isOn ? replay.now : Date.now() + offset;
   const shown = replay.isOn ? replay.flights : flights;
   const all = [...shown.values()].map((flight) => ({ flight, is: state.summary(flight.fixes, now) })).filter(({ is }) => is);
-  const counts = { flying: 0, silent: 0, landed: 0 };
-  for (const { is } of all) counts[is.state]++;
-  byId("totals").textContent = all.length ? `${counts.flying} flying, ${counts.silent} silent, ${counts.landed} landed` : "";
-  document.title = `${counts.flying} flying, ${counts.silent} silent · tracklane`;
+  const called = state.callsOf(calls, shown, now);
+  const counts = { sos: 0, flying: 0, silent: 0, landed: 0 };
+  for (const { flight, is } of all) {
+    if (called.has(flight.id)) is.state = "sos";
+    counts[is.state]++;
+  }
+  showCalls(calls.filter((call) => call.at <= now), called, now);
+  const inDistress = counts.sos ? `${counts.sos} SOS, ` : "";
+  byId("totals").textContent = all.length ? `${inDistress}${counts.flying} flying, ${counts.silent} silent, ${counts.landed} landed` : "";
+  document.title = `${inDistress}${counts.flying} flying, ${counts.silent} silent · tracklane`;
   const text = byId("filter").value.trim().toLowerCase();
   const only = byId("show").value;
   const listed = all.filter(({ flight, is }) => (!only || is.state === only)
     && (!text || `${flight.name} ${flight.id}`.toLowerCase().includes(text)));
   // Who needs a call comes first.
-  const rank = { silent: 0, flying: 1, landed: 2 };
+  const rank = { sos: 0, silent: 1, flying: 2, landed: 3 };
   listed.sort((a, b) => rank[a.is.state] - rank[b.is.state] || (a.flight.name < b.flight.name ? -1 : 1));
   byId("empty").hidden = listed.length > 0;
   byId("empty").textContent = all.length ? "No pilot is like that." : "No pilot has sent anything within a day.";
@@ -138,6 +146,37 @@ function render() {
   showRows(listed);
   showChosen(listed.find(({ flight }) => flight.id === chosen));
   if (!fitted && listed.length) fit();
+}
+
+// showCalls names everyone who calls for help, on the map or not.
+function showCalls(list, called, now) {
+  byId("sos").hidden = list.length === 0;
+  const entries = list.map((call) => {
+    const [id] = [...called].find(([, other]) => other === call) ?? [];
+    const who = call.pilot_id || call.device_id || call.flight_id || "somebody";
+    const where = call.lat == null ? "" : `, ${call.lat.toFixed(5)} ${call.lon.toFixed(5)}`;
+    return { id, key: `${call.at} ${who} ${id}`, text: `SOS ${who}: ${call.says}${where}`, since: `${age(now - call.at)} ago` };
+  });
+  const key = entries.map((entry) => entry.key).join("\n");
+  if (byId("sos").dataset.key !== key) {
+    byId("sos").dataset.key = key;
+    byId("sos").replaceChildren(...entries.map(({ id, text }) => {
+      const item = document.createElement("li");
+      const line = document.createElement(id ? "button" : "span");
+      if (id) line.addEventListener("click", () => show(id));
+      line.textContent = text;
+      item.append(line, " ", document.createElement("small"));
+      return item;
+    }));
+  }
+  entries.forEach(({ since }, i) => { byId("sos").children[i].querySelector("small").textContent = since; });
+}
+
+// show chooses a flight and moves the map to it.
+function show(id) {
+  if (chosen !== id) choose(id);
+  const view = views.get(id);
+  if (view) map.setView(view.dot.getLatLng(), Math.max(map.getZoom(), 13), { animate: false });
 }
 
 function showViews(listed) {
@@ -173,7 +212,7 @@ function newRow(flight) {
 }
 
 const number = (value, digits = 0) => (value == null ? "–" : value.toFixed(digits));
-const words = { flying: "flying", silent: "‼ silent", landed: "■ landed" };
+const words = { sos: "✚ SOS", flying: "flying", silent: "‼ silent", landed: "■ landed" };
 
 function showRows(listed) {
   const ids = new Set(listed.map(({ flight }) => flight.id));

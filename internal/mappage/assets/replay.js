@@ -43,12 +43,12 @@ export class Replay {
     this.goTo(Math.max(...times));
   }
 
-  async load({ id, pilot_id }, from) {
+  async load({ id, pilot_id, device_id }, from) {
     const track = await this.get(`/flights/${encodeURIComponent(id)}/track`, { lane: "live", format: "geojson", from });
     const { geometry, properties } = track;
     if (!geometry) return;
     const places = geometry.type === "Point" ? [geometry.coordinates] : geometry.coordinates;
-    const flight = { id, name: pilot_id || id, fixes: [] };
+    const flight = { id, name: pilot_id || id, pilot: pilot_id, device: device_id, fixes: [] };
     insert(flight.fixes, places.map(([lon, lat, height], i) => [Date.parse(properties.coordTimes[i]), lat, lon, height ?? null, null, null, null]));
     this.flights.set(id, flight);
   }

@@ -113,6 +113,31 @@ export function summary(list, now) {
   };
 }
 
+// callsOf sorts distress calls to the flights that they are of, at a time: the newest
+// call by the flight's id. The app may have said the flight; otherwise it is the last
+// one of the same pilot and device, or of the pilot.
+export function callsOf(calls, flights, now) {
+  const called = new Map();
+  for (const call of calls) {
+    if (call.at > now) continue;
+    const flight = flights.get(call.flight_id) ?? lastOf(call, flights);
+    if (flight) called.set(flight.id, call);
+  }
+  return called;
+}
+
+function lastOf(call, flights) {
+  let found;
+  for (const flight of flights.values()) {
+    if ((flight.pilot ?? "") !== (call.pilot_id ?? "") || flight.fixes.length === 0) continue;
+    const isDevice = call.device_id != null && flight.device === call.device_id;
+    if (!isDevice && !call.pilot_id) continue;
+    const rank = [isDevice ? 1 : 0, flight.fixes.at(-1)[0]];
+    if (!found || rank[0] > found.rank[0] || (rank[0] === found.rank[0] && rank[1] > found.rank[1])) found = { flight, rank };
+  }
+  return found?.flight;
+}
+
 // wayOf is the distance flown along a list up to a time.
 export function wayOf(list, now) {
   let way = 0;

@@ -20,7 +20,7 @@ const climbColour = (climb) => climbColours.find(([limit]) => (climb ?? 0) < lim
 // step is how far apart, in ms, the corners of a track are.
 const step = 3000;
 
-const marks = { flying: "", silent: " ‼ silent", landed: " ■ landed" };
+const marks = { sos: " ✚ SOS", flying: "", silent: " ‼ silent", landed: " ■ landed" };
 
 export class PilotView {
   constructor(map, name, onChoose) {
@@ -41,21 +41,21 @@ export class PilotView {
     const points = fixes.filter((fix, i) => fix[0] > last[0] - tailLength
       && (i === fixes.length - 1 || Math.floor(fix[0] / step) !== Math.floor(fixes[i + 1][0] / step)));
     this.lines.clearLayers();
-    const options = { weight: isChosen ? 5 : 2.5, opacity: state === "flying" ? 0.9 : 0.5, interactive: false };
+    const options = { weight: isChosen ? 5 : 2.5, opacity: state === "flying" || state === "sos" ? 0.9 : 0.5, interactive: false };
     for (const { colour, corners } of byClimb ? pieces(points) : [{ colour: this.colour, corners: points }]) {
       this.lines.addLayer(L.polyline(corners.map((fix) => [fix[1], fix[2]]), { ...options, color: colour }));
     }
     const style = getComputedStyle(document.documentElement);
-    this.dot.setLatLng([last[1], last[2]]).setRadius(isChosen ? 9 : 6).setStyle({
-      color: style.getPropertyValue(`--${state}`), fillColor: state === "landed" ? style.getPropertyValue("--ground") : this.colour,
+    this.dot.setLatLng([last[1], last[2]]).setRadius(state === "sos" ? 12 : isChosen ? 9 : 6).setStyle({
+      weight: state === "sos" ? 5 : 2, color: style.getPropertyValue(`--${state}`), fillColor: state === "landed" ? style.getPropertyValue("--ground") : this.colour,
       fillOpacity: 1, dashArray: state === "silent" ? "3 3" : null,
     });
-    const height = state === "flying" && altitude != null ? ` ${Math.round(altitude)} m` : "";
+    const height = (state === "flying" || state === "sos") && altitude != null ? ` ${Math.round(altitude)} m` : "";
     this.dot.setTooltipContent(document.createTextNode(this.name + height + marks[state]));
     if (!this.isShown) this.dot.addTo(this.map);
     this.isShown = true;
     const label = this.dot.getTooltip()?.getElement();
-    if (label) label.className = label.className.replace(/ (flying|silent|landed)\b/g, "") + ` ${state}`;
+    if (label) label.className = label.className.replace(/ (sos|flying|silent|landed)\b/g, "") + ` ${state}`;
   }
 
   hide() {
