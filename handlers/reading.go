@@ -39,6 +39,9 @@ func (s *Server) routeReading(operators bool) func(*gin.Engine) {
 		router.GET("/live/stream", s.reading(operators, s.getLiveStream))
 		router.GET("/map", s.reading(operators, func(c *gin.Context, _ reader) { s.config.Map.ServeHTTP(c.Writer, c.Request) }))
 		router.GET("/map/*path", gin.WrapH(s.config.Map))
+		for _, path := range []string{"/openapi.json", "/docs", "/docs/*path"} {
+			router.GET(path, gin.WrapH(s.description))
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"tracklane/asynqmon"
+	"tracklane/internal/apidoc"
 	"tracklane/internal/lane"
 	"tracklane/internal/livestream"
 	"tracklane/internal/mappage"
@@ -62,10 +63,11 @@ type Server struct {
 	config Config
 	router http.Handler
 
-	operators http.Handler // nil unless apart
-	page      *statuspage.Page
-	budget    *budget             // of the memory of requests
-	uploads   *semaphore.Weighted // of files, at the same time
+	operators   http.Handler // nil unless apart
+	page        *statuspage.Page
+	description *apidoc.Page
+	budget      *budget             // of the memory of requests
+	uploads     *semaphore.Weighted // of files, at the same time
 
 	uploadShares shares // of the senders in uploads
 
@@ -79,7 +81,7 @@ type Server struct {
 // New returns the server of a process: of its probes, of the operators'
 // endpoints, and of the lanes where there is an Ingest. It starts nothing.
 func New(config Config) *Server {
-	s := &Server{config: config, budget: newBudget(), uploads: semaphore.NewWeighted(maxUploads), rejectedLog: rate.NewLimiter(1, 10),
+	s := &Server{config: config, budget: newBudget(), uploads: semaphore.NewWeighted(maxUploads), rejectedLog: rate.NewLimiter(1, 10), description: apidoc.New(),
 		senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst)}
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	clients := func(router *gin.Engine) {
