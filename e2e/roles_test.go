@@ -81,8 +81,13 @@ func requireAppWorks(t *testing.T, postgres *devservers.Postgres) {
 	t.Helper()
 	redis := servers.Redis(t)
 	pool := openDatabase(t, postgres.DSN())
+	_, err := pool.Exec(t.Context(), `INSERT INTO live_track_points (flight_id, datetime, lat, lon, received_at) VALUES ('older', '2026-07-01 12:00Z', 46, 7, now())`)
+	require.NoError(t, err)
 	s := startServer(t, app.Roles{API: true, Worker: true},
 		"DATABASE_URL="+as(t, postgres.DSN(), "tracklane_app"), "REDIS_URL="+redis.URL(), "MIGRATE_ON_START=false")
+	requireRows(t, pool, 1, `SELECT count(*) FROM flights WHERE flight_id = 'older'`)
+	_, err = pool.Exec(t.Context(), `DELETE FROM live_track_points`)
+	require.NoError(t, err)
 	for n, rows := range []int{3, 6} {
 		for _, got := range postEverywhere(t, s, n) {
 			require.Less(t, got.code, 300, got.text)
@@ -128,6 +133,7 @@ func requireAppMayDoNothingElse(t *testing.T, pool *pgxpool.Pool) {
 		`SET ROLE tracklane_owner`, `SELECT pg_read_file('PG_VERSION')`, `ALTER SYSTEM SET fsync = off`,
 		`COPY live_track_points TO PROGRAM 'true'`,
 		`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`, `DELETE FROM goose_db_version`,
+		`UPDATE flights SET day = day`, `DELETE FROM flights`, `UPDATE flights_filled SET part = ''`, `DELETE FROM flights_filled`, `TRUNCATE flights_filled`,
 	}
 	tables := []string{"rejected_points"}
 	for _, l := range lane.All(lane.Options{}) {

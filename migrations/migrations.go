@@ -34,8 +34,9 @@ const versionTable = "public.goose_db_version"
 // TimescaleDB can be had, and sets policies, by name of the table. A table that
 // policies does not name gets Policy{}: never compressed, never dropped from.
 //
-// Last, the flights of points that are older than the directory of flights are
-// added to it, once.
+// It looks at no points, so that a process may wait for it before it works: the
+// flights of points that are older than the directory of flights are added to it
+// by store.ListOlderFlights.
 //
 // Tables and hypertables are made in one transaction, so that no point can be
 // written to a table before it is a hypertable.
@@ -77,11 +78,9 @@ func Up(ctx context.Context, databaseURL string, policies map[string]Policy, log
 		return err
 	}
 	if extension.Installed != "" {
-		if err := applyPolicies(ctx, db, extension, policies, logger); err != nil {
-			return err
-		}
+		return applyPolicies(ctx, db, extension, policies, logger)
 	}
-	return fillFlights(ctx, db, logger)
+	return nil
 }
 
 // source is one of the SQL files.

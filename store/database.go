@@ -38,6 +38,10 @@ type DatabaseStatus struct {
 	// NoRejects: the dead-letter table is there, but this role may not put
 	// points into it.
 	NoRejects bool
+
+	// NoFlights: points can be written, but the directory of flights is missing, or
+	// this role may not read it and add to it.
+	NoFlights bool
 }
 
 // Check asks the database how it is; an error means that it cannot be asked.
@@ -50,11 +54,14 @@ func (d *Database) Check(ctx context.Context) (DatabaseStatus, error) {
 			current_setting('transaction_read_only') = 'off'
 				AND (SELECT bool_and(coalesce(has_table_privilege(to_regclass(name), 'INSERT'), false)) FROM unnest($1::text[]) AS name),
 			has_table_privilege(to_regclass('rejected_points'), 'SELECT')
-				AND has_table_privilege(to_regclass('rejected_points'), 'INSERT')`,
-		d.tables).Scan(&s.TimescaleDB, &s.NoSync, &s.Writable, &rejects)
+				AND has_table_privilege(to_regclass('rejected_points'), 'INSERT'),
+			NOT coalesce(has_table_privilege(to_regclass('flights'), 'SELECT')
+				AND has_table_privilege(to_regclass('flights'), 'INSERT'), false)`,
+		d.tables).Scan(&s.TimescaleDB, &s.NoSync, &s.Writable, &rejects, &s.NoFlights)
 	if err != nil {
 		return DatabaseStatus{}, fmt.Errorf("ask the database how it is: %w", err)
 	}
+	s.NoFlights = s.NoFlights && s.Writable
 	if rejects == nil {
 		return s, nil // not migrated yet
 	}

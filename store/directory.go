@@ -27,10 +27,21 @@ import (
 // a row is one flight's day. Counts and last fixes are not kept there. They would
 // be one more row version for each flight of each batch, and lock the rows of
 // flights that many batches hold points of.
+//
+// What it remembers is true of one server. A standby that took over may lack the
+// last rows, and no write need have failed for that: connections that were idle are
+// made anew unnoticed. So it forgets everything when a connection was made, and each
+// directoryRefresh, for a pooler that keeps the connections of its clients.
 type directory struct {
-	mu    sync.RWMutex
-	known *cache.Map[directoryRow, struct{}]
+	mu          sync.RWMutex
+	known       *cache.Map[directoryRow, struct{}]
+	generation  int       // how often it has forgotten
+	connections int64     // that had been made when it last looked
+	forgotten   time.Time // when it last forgot
 }
+
+// directoryRefresh is for how long a row is taken to be there without a look.
+const directoryRefresh = time.Minute
 
 // directoryRow is a row of the table flights. Its flight is as the lane's first
 // track column holds it.
@@ -46,7 +57,24 @@ const maxKnownFlights = 20_000
 const microsecondsPerDay = 24 * int64(time.Hour/time.Microsecond)
 
 func newDirectory() *directory {
-	return &directory{known: cache.New[directoryRow, struct{}](maxKnownFlights)}
+	return &directory{known: cache.New[directoryRow, struct{}](maxKnownFlights), forgotten: time.Now()}
+}
+
+// renew forgets what may be true no longer, now that so many connections have been
+// made in all. It returns the generation of what is remembered.
+func (d *directory) renew(connections int64) (generation int) {
+	d.mu.RLock()
+	valid := connections == d.connections && time.Since(d.forgotten) < directoryRefresh
+	generation = d.generation
+	d.mu.RUnlock()
+	if valid {
+		return generation
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.connections = connections
+	d.clear()
+	return d.generation
 }
 
 // unknown returns the rows that points need and that are not known to be there,
@@ -121,9 +149,14 @@ func DeviceFlight(serial int64, day time.Time) string {
 	return strconv.FormatInt(serial, 10) + day.UTC().Format("-20060102")
 }
 
-func (d *directory) remember(rows []directoryRow) {
+// remember notes that rows are there, unless it has forgotten since it was of a
+// generation: they may have been added to another server.
+func (d *directory) remember(rows []directoryRow, generation int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if generation != d.generation {
+		return
+	}
 	for _, row := range rows {
 		row.flight, row.pilot, row.race = strings.Clone(row.flight), strings.Clone(row.pilot), strings.Clone(row.race)
 		d.known.Put(row, struct{}{})
@@ -135,7 +168,14 @@ func (d *directory) remember(rows []directoryRow) {
 func (d *directory) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.clear()
+}
+
+// clear forgets everything; d.mu is held.
+func (d *directory) clear() {
 	d.known = cache.New[directoryRow, struct{}](maxKnownFlights)
+	d.generation++
+	d.forgotten = time.Now()
 }
 
 const insertFlights = withSettings + `
@@ -144,41 +184,48 @@ const insertFlights = withSettings + `
 	FROM settings, unnest($2::text[], $3::int[], $4::text[], $5::text[]) AS added (flight_id, day, pilot_id, race_id)
 	ON CONFLICT DO NOTHING`
 
-// listFlights adds the flights of points to the directory. Points are never held
-// back for it where that would not pass by itself: where this role may not do so,
-// where there is no such table yet, and for what the database does not accept in it.
-func (w *Writer) listFlights(ctx context.Context, points *lane.Points) error {
-	rows := w.directory.unknown(points)
-	if len(rows) == 0 {
-		return nil
-	}
-	err := w.insertFlights(ctx, points.Lane, rows)
-	if asDataError(err) != nil {
-		for _, row := range rows { // only what holds the data at fault is left out
-			if err = w.insertFlights(ctx, points.Lane, []directoryRow{row}); err != nil && asDataError(err) == nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return err
+// directoryGeneration is that of what the directory remembers, which is up to date
+// when it returns.
+func (w *Writer) directoryGeneration() int {
+	return w.directory.renew(w.pool.Stat().NewConnsCount())
 }
 
-func (w *Writer) insertFlights(ctx context.Context, l *lane.Lane, rows []directoryRow) error {
+// listFlights adds the flights of points to the directory. Points are never held
+// back for it where that would not pass by itself: where this role may not do so or
+// there is no such table yet, which is unlisted, and for what the database does not
+// accept in it. The generation is that of directoryGeneration.
+func (w *Writer) listFlights(ctx context.Context, points *lane.Points, generation int) (unlisted, err error) {
+	rows := w.directory.unknown(points)
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	err = w.insertFlights(ctx, points.Lane, rows, generation)
+	if asDataError(err) != nil {
+		err = nil
+		for _, row := range rows { // only what holds the data at fault is left out
+			if err = w.insertFlights(ctx, points.Lane, []directoryRow{row}, generation); err != nil && asDataError(err) == nil {
+				break
+			}
+			err = nil
+		}
+	}
+	if refused, found := errors.AsType[*pgconn.PgError](err); found &&
+		(refused.Code == pgerrcode.UndefinedTable || refused.Code == pgerrcode.InsufficientPrivilege) {
+		return err, nil
+	}
+	return nil, err
+}
+
+func (w *Writer) insertFlights(ctx context.Context, l *lane.Lane, rows []directoryRow, generation int) error {
 	var ids, pilots, races []string
 	var days []int32
 	for _, row := range rows {
 		ids, days = append(ids, row.id(l)), append(days, int32(row.day))
 		pilots, races = append(pilots, row.pilot), append(races, row.race)
 	}
-	err := w.execute(ctx, insertFlights, l.Name, ids, days, pilots, races)
-	var refused *pgconn.PgError
-	if errors.As(err, &refused) && (refused.Code == pgerrcode.UndefinedTable || refused.Code == pgerrcode.InsufficientPrivilege) {
-		return nil
-	}
-	if err != nil {
+	if err := w.execute(ctx, insertFlights, l.Name, ids, days, pilots, races); err != nil {
 		return fmt.Errorf("list the flights: %w", err)
 	}
-	w.directory.remember(rows)
+	w.directory.remember(rows, generation)
 	return nil
 }

@@ -72,7 +72,7 @@ func TestWriter_WorksThroughAPoolerInTransactionMode(t *testing.T) {
 	}
 	status, err := migrations.ReadStatus(t.Context(), url)
 	require.NoError(t, err)
-	assert.Len(t, status.Migrations, 4)
+	assert.Len(t, status.Migrations, 5)
 
 	pool := openPool(t, url)
 	lanes := lane.All(lane.Options{})

@@ -308,7 +308,7 @@ func BenchmarkDirectory_OfKnownFlights(b *testing.B) {
 	}
 	points := lane.Merge(lists)
 	d := newDirectory()
-	d.remember(d.unknown(points))
+	d.remember(d.unknown(points), 0)
 	b.ReportAllocs()
 	for b.Loop() {
 		if len(d.unknown(points)) > 0 {

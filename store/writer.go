@@ -50,6 +50,11 @@ type Result struct {
 	Inserted   int       // new in the table
 	Duplicates int       // in the table already, or twice in the same list
 	Rejected   []Refusal // refused by the database, in the order of their index
+
+	// Unlisted is why flights of the points are not in the directory of flights,
+	// although the points are stored: this role may not add to it, or there is no
+	// such table. Only an Observer is told.
+	Unlisted error
 }
 
 // Refusal is a point that the database refused for what it holds. Nothing but
@@ -173,11 +178,19 @@ func (w *Writer) WriteMerged(ctx context.Context, lists []*lane.Points) ([]Resul
 func (w *Writer) write(ctx context.Context, points *lane.Points, taskID string, done *outcome) (Result, error) {
 	start := time.Now()
 	given := points.Slice(0, 0)
-	err := w.listFlights(ctx, points)
+	generation := w.directoryGeneration()
+	unlisted, err := w.listFlights(ctx, points, generation)
 	if err == nil {
 		given, err = w.writeParts(ctx, points, done)
 	}
+	if err == nil {
+		// The points may have gone to another server than their flights.
+		if now := w.directoryGeneration(); now != generation {
+			unlisted, err = w.listFlights(ctx, points, now)
+		}
+	}
 	result := done.result()
+	result.Unlisted = unlisted
 	if err == nil {
 		err = w.reject(ctx, done.refused, taskID)
 	}

@@ -4,8 +4,8 @@
 --
 --   tracklane_owner  owns the tables: `tracklane migrate`, and `tracklane rejected
 --                    retry` and `purge`
---   tracklane_app    reads the tables and adds rows: `tracklane api`, `worker`
---                    and `serve`
+--   tracklane_app    reads the tables and adds rows, also to flights and
+--                    flights_filled: `tracklane api`, `worker` and `serve`
 --
 -- Neither has a password yet, without which neither can log in from elsewhere.
 

@@ -2,8 +2,10 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"time"
 
 	"tracklane/asynqmon"
@@ -28,7 +30,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	r.parts.Go(func() { recorder.Publish(r.background, p.connections.Inspect, processID()) })
 	publisher := livestream.NewPublisher(p.connections.Inspect, p.liveChannel())
 	r.parts.Go(func() { publisher.Run(r.background) })
-	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder, publisher))
+	writer := store.NewWriter(p.pool, p.lanes, p.config.BatchMaxPoints, observeWrites(recorder, publisher, p.logger))
 	monitor := tasks.NewMonitor(p.connections, p.lanes, p.logger)
 	if p.roles.Worker {
 		p.startWorker(r, monitor, writer, migrated)
@@ -86,6 +88,10 @@ func (p *Program) startWorker(r *run, monitor *tasks.Monitor, writer *store.Writ
 	}, p.logger)
 	r.parts.Go(func() {
 		<-migrated
+		store.ListOlderFlights(r.ctx, p.pool, p.lanes, p.logger)
+	})
+	r.parts.Go(func() {
+		<-migrated
 		if err := worker.Run(r.ctx); err != nil {
 			r.fail(err)
 		}
@@ -107,13 +113,20 @@ func (p *Program) weights() map[string]int {
 	return weights
 }
 
-// observeWrites counts what a writer did, and tells viewers of the points.
-func observeWrites(recorder *metrics.Recorder, publisher *livestream.Publisher) store.Observer {
+// observeWrites counts what a writer did, and tells viewers of the points. That
+// flights are not listed is logged once.
+func observeWrites(recorder *metrics.Recorder, publisher *livestream.Publisher, logger *slog.Logger) store.Observer {
+	var unlisted sync.Once
 	return func(points *lane.Points, result store.Result, took time.Duration, err error) {
 		if err != nil || len(result.Rejected) > 0 {
 			publisher.Missed() // some may be committed
 		} else {
 			publisher.Publish(points)
+		}
+		if result.Unlisted != nil {
+			unlisted.Do(func() {
+				logger.Warn("points are stored, and their flights are not listed in /flights; this is logged once", "error", result.Unlisted)
+			})
 		}
 		if err != nil {
 			recorder.WriteFailed(points.Lane)

@@ -161,7 +161,7 @@ func (c *Collector) collectDatabase(ctx context.Context) Database {
 	}
 	d.Connected, d.Latency = true, time.Since(start)
 	d.TimescaleDB, d.NoSync, d.Writable = found.TimescaleDB, found.NoSync, found.Writable
-	d.HasRejected, d.NoRejects = found.Rejected, found.NoRejects
+	d.HasRejected, d.NoRejects, d.NoFlights = found.Rejected, found.NoRejects, found.NoFlights
 	return d
 }
 

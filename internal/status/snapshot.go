@@ -66,6 +66,7 @@ type Database struct {
 	NoSync      bool // its fsync is off
 	HasRejected bool // the dead-letter table holds points
 	NoRejects   bool // this role may not put points into the dead-letter table
+	NoFlights   bool // flights of new points cannot be listed
 	Pool        Pool
 }
 
@@ -144,6 +145,9 @@ func (s Snapshot) Reasons() []string {
 	}
 	if s.Database.NoRejects {
 		add("This process may not write to rejected_points, so points that the database refuses stay in their queue: grant its role SELECT and INSERT on that table.")
+	}
+	if s.Database.NoFlights {
+		add("New flights are not listed in /flights: run 'tracklane migrate up' if there is no table flights, or grant this process's role SELECT and INSERT on it.")
 	}
 	if s.Database.HasRejected {
 		add("The database refused points: look at 'tracklane rejected list'.")

@@ -114,6 +114,7 @@ func TestSnapshot_Reasons(t *testing.T) {
 		"a replica":       {func(s *Snapshot) { s.RedisWritable = false }, Degraded, "Redis accepts no writes"},
 		"a full queue":    {func(s *Snapshot) { s.RedisFull = true }, Degraded, "Redis holds as many points as it may"},
 		"no dead letters": {func(s *Snapshot) { s.Database.NoRejects = true }, Degraded, "may not write to rejected_points"},
+		"no directory":    {func(s *Snapshot) { s.Database.NoFlights = true }, Degraded, "New flights are not listed in /flights"},
 		"dead letters":    {func(s *Snapshot) { s.Database.HasRejected = true }, Degraded, "The database refused points"},
 	} {
 		t.Run(name, func(t *testing.T) {
