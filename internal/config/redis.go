@@ -33,13 +33,13 @@ type Redis struct {
 
 	// Host is the Redis server's host. Default "localhost", or "redis" in
 	// production.
-	Host string `env:"REDIS_HOST" envDefault:"localhost" format:"host" help:"Redis host; the default is redis when PROD=true"`
+	Host string `env:"REDIS_HOST" envDefault:"localhost" format:"host" mistakable:"true" help:"Redis host; the default is redis when PROD=true"`
 
 	// Port is the Redis server's port. Default 6379.
-	Port int `env:"REDIS_PORT" envDefault:"6379" min:"1" max:"65535" help:"Redis port"`
+	Port int `env:"REDIS_PORT" envDefault:"6379" min:"1" max:"65535" mistakable:"true" help:"Redis port"`
 
 	// DB is the number of the Redis database. Default 0.
-	DB int `env:"REDIS_DB" envDefault:"0" min:"0" max:"65535" help:"Redis database number"`
+	DB int `env:"REDIS_DB" envDefault:"0" min:"0" max:"65535" mistakable:"true" help:"Redis database number"`
 
 	// Username is the Redis user. Default empty: the server's default user.
 	Username string `env:"REDIS_USERNAME" help:"Redis user; empty = the default user"`

@@ -189,11 +189,27 @@ func (v variable) check(value string) error {
 	if v.accepted(value) {
 		return nil
 	}
-	// A value with an @ may be a URL with a password, set under a wrong name.
-	if v.Secret || strings.Contains(value, "@") {
+	if !v.mayShow(value) {
 		return fmt.Errorf("%s (value not shown): must be %s", v.Name, v.Accepts)
 	}
 	return fmt.Errorf("%s=%q: must be %s", v.Name, value, v.Accepts)
+}
+
+// mayShow reports whether a wrong value can be no secret. One with an @ may be a URL
+// with a password, set under a wrong name. Of a variable that stands beside a password
+// and is mistaken for it, only numbers and a host with a port are shown.
+func (v variable) mayShow(value string) bool {
+	if v.Secret || strings.Contains(value, "@") {
+		return false
+	}
+	if v.field.Tag.Get("mistakable") != "true" {
+		return true
+	}
+	if strings.Trim(value, "0123456789") == "" {
+		return true
+	}
+	host, port, err := net.SplitHostPort(value)
+	return err == nil && isHost(host) && isPort(port, 0) && v.field.Tag.Get("format") == "host"
 }
 
 func (v variable) accepted(value string) bool {
