@@ -171,7 +171,7 @@ func (s *abusedServer) floods() []flood {
 		{name: "uploads of the smallest points", clients: 24, slow: true, request: s.post("/upload", json, smallest)},
 		{name: "uploads of usual points", clients: 24, slow: true, request: s.post("/upload", json, usual)},
 		{name: "uploads to scoring", clients: 24, slow: true, request: s.post("/scoring", json, scoring("", large))},
-		{name: "uploads of texts", clients: 24, request: s.post("/scoring", json, texts)},
+		{name: "uploads of texts", clients: 24, slow: true, request: s.post("/scoring", json, texts)},
 		{name: "uploads of a device", clients: 24, slow: true, request: s.post("/flymaster", "text/plain", list("7,0\n", "1784024135,1784024130,1,2,3,4,5\n", "\nEOF\n", large))},
 		{name: "uploads of what is no point", clients: 24, slow: true, request: s.post("/upload", json, list(`{"flight_id":"flood","track_points":[`, `0,`, `]}`, large))},
 		{name: "uploads of one text after another", clients: 24, slow: true, request: s.post("/scoring", json, []byte(`{"tracks":[{`+strings.Repeat(`"time":"",`, large/10)+`"lat":1}]}`))},

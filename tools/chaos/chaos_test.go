@@ -15,6 +15,7 @@ import (
 // TestRun_NinetySecondsOfFaults is a run as the command does it, but for Redis's
 // syncing: what Redis itself can lose is not what is tested here.
 func TestRun_NinetySecondsOfFaults(t *testing.T) {
+	t.Parallel()
 	found, err := run(t.Context(), options{seed: 1, duration: 90 * time.Second, progress: t.Output(), appendSync: "always"})
 	if errors.Is(err, harness.ErrNoRedis) {
 		t.Skip(err)

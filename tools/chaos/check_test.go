@@ -69,6 +69,7 @@ func storedTraffic(t *testing.T) *dbChecker {
 }
 
 func TestDBChecker_FindsEveryStoredPoint(t *testing.T) {
+	t.Parallel()
 	c := storedTraffic(t)
 	points, refused := 0, 0
 	for _, s := range c.history.streams {
@@ -91,6 +92,7 @@ func TestDBChecker_FindsEveryStoredPoint(t *testing.T) {
 }
 
 func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		damage  string
 		missing int
@@ -145,6 +147,7 @@ func TestDBChecker_FindsWhatIsWrong(t *testing.T) {
 }
 
 func TestDBChecker_CountsDuplicates(t *testing.T) {
+	t.Parallel()
 	c := storedTraffic(t)
 	_, err := c.database.Exec(t.Context(), `
 		ALTER TABLE live_track_points DROP CONSTRAINT live_track_points_pkey;
