@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -63,14 +64,16 @@ func (s *Server) reading(operators bool, handle func(*gin.Context, reader)) gin.
 type reader struct {
 	pilot, race string // empty = anybody's
 	delay       time.Duration
+	operator    bool // who may see what was refused, too
 }
 
 // authorizeReader returns what the client may read: an operator everything, and a
 // token with the scope read what its claims leave.
 func (s *Server) authorizeReader(c *gin.Context, operators bool, now time.Time) (reader, *problem) {
 	access := s.config.Access
+	operator := reader{operator: true}
 	if access.Tokens == nil {
-		return reader{}, nil
+		return operator, nil
 	}
 	_, _, basic := c.Request.BasicAuth()
 	token := tokenOf(c.Request)
@@ -78,7 +81,7 @@ func (s *Server) authorizeReader(c *gin.Context, operators bool, now time.Time) 
 		if !operators {
 			return reader{}, unauthorized(c, "Send a token here. Operators read at their own address.")
 		}
-		return reader{}, s.checkOperator(c)
+		return operator, s.checkOperator(c)
 	}
 	var claims *auth.Claims
 	refused := unauthorizedReader(c, "Send a token with the scope read, or log in as an operator.")
@@ -86,7 +89,7 @@ func (s *Server) authorizeReader(c *gin.Context, operators bool, now time.Time) 
 		var err error
 		if claims, err = access.Tokens.Verify(token, now); err != nil {
 			if basic && operators { // a password may look like a token
-				return reader{}, s.checkOperator(c)
+				return operator, s.checkOperator(c)
 			}
 			refused = unauthorizedReader(c, sentence(err.Error()))
 		} else if refused = nil; !claims.Allows(auth.ReadScope) {
@@ -118,6 +121,9 @@ func (s *Server) scope(query url.Values, who reader, now time.Time) (store.Scope
 	scope := store.Scope{Lane: query.Get("lane"), Pilot: who.pilot, Race: who.race}
 	if scope.Lane != "" && !slices.Contains(s.config.Flights.Lanes(), scope.Lane) {
 		return scope, fmt.Errorf("lane must be one of %s", strings.Join(s.config.Flights.Lanes(), ", "))
+	}
+	if scope.Search = query.Get("q"); !isText(scope.Search) {
+		return scope, errors.New("q must be UTF-8 without a NUL character")
 	}
 	for name, into := range map[string]*string{"pilot_id": &scope.Pilot, "race_id": &scope.Race} {
 		asked := query.Get(name)
@@ -152,6 +158,19 @@ type flightList struct {
 
 	// NextCursor is where the list goes on; it is not there at its end.
 	NextCursor string `json:"next_cursor,omitempty"`
+
+	// Refused is what the dead-letter table has, the newest first; only operators
+	// see it, with refused=true.
+	Refused []refusedJSON `json:"refused,omitempty"`
+}
+
+// refusedJSON is what was refused of a flight; without an id, of unreadable payloads.
+type refusedJSON struct {
+	ID    string    `json:"id,omitempty"`
+	Lane  string    `json:"lane"`
+	Count int64     `json:"count"`
+	Error string    `json:"error"`
+	Last  time.Time `json:"last"`
 }
 
 // flightJSON is a flight as clients see it. Units are metres, m/s and degrees.
@@ -166,6 +185,9 @@ type flightJSON struct {
 	Points      int64    `json:"points"`
 	MaxAltitude *float64 `json:"max_altitude"`
 	Distance    float64  `json:"distance"`
+
+	// ReceivedAt is when the last of the points came.
+	ReceivedAt time.Time `json:"received_at"`
 }
 
 type fixJSON struct {
@@ -181,7 +203,7 @@ type fixJSON struct {
 func newFlightJSON(f store.Flight) flightJSON {
 	j := flightJSON{
 		ID: f.ID, Lane: f.Lane, PilotID: orNull(f.Pilot), RaceID: orNull(f.Race), DeviceID: orNull(f.Device),
-		FirstFix: newFixJSON(f.First), LastFix: newFixJSON(f.Last), Points: f.Points,
+		FirstFix: newFixJSON(f.First), LastFix: newFixJSON(f.Last), Points: f.Points, ReceivedAt: f.Received.UTC(),
 	}
 	if f.MaxAltitude != nil {
 		j.MaxAltitude = finite(*f.MaxAltitude)
@@ -214,8 +236,13 @@ func finite(x float64) *float64 {
 	return &x
 }
 
-// getFlights handles GET /flights.
+// getFlights handles GET /flights: a page for a browser, and JSON for others.
 func (s *Server) getFlights(c *gin.Context, who reader) {
+	c.Writer.Header().Add("Vary", "Accept")
+	if c.NegotiateFormat(gin.MIMEJSON, gin.MIMEHTML) == gin.MIMEHTML {
+		s.config.Map.ServeFlights(c.Writer, c.Request)
+		return
+	}
 	query := c.Request.URL.Query()
 	scope, err := s.scope(query, who, time.Now())
 	list := flightList{Flights: []flightJSON{}}
@@ -238,6 +265,9 @@ func (s *Server) getFlights(c *gin.Context, who reader) {
 		return
 	}
 	flights, next, err := s.config.Flights.Flights(c.Request.Context(), scope, after, limit)
+	if err == nil && who.operator && query.Get("refused") == "true" {
+		list.Refused, err = s.refused(c.Request.Context())
+	}
 	if err != nil {
 		s.readProblem(c, err).write(c, nil)
 		return
@@ -249,6 +279,14 @@ func (s *Server) getFlights(c *gin.Context, who reader) {
 		list.NextCursor = formatCursor(*next)
 	}
 	s.respondTagged(c, list)
+}
+
+func (s *Server) refused(ctx context.Context) (list []refusedJSON, err error) {
+	flights, err := s.config.Flights.RefusedFlights(ctx)
+	for _, f := range flights {
+		list = append(list, refusedJSON{f.ID, f.Lane, f.Points, f.Error, f.Last.UTC()})
+	}
+	return list, err
 }
 
 // getFlight handles GET /flights/{id}.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -153,5 +154,41 @@ func TestReading_RefusesBadQueries(t *testing.T) {
 	}
 	for _, path := range []string{"/flights/none", "/flights/%00", "/flights/%FF", "/flights/b?lane=upload", "/flights/b/track?from=2100-01-01T00:00:00Z"} {
 		assert.Equal(t, 404, send(t, http.MethodGet, url+path, nil, "Authorization", bearer).code, path)
+	}
+}
+
+func TestReading_ShowsABrowserAPage(t *testing.T) {
+	t.Parallel()
+	url := newReadingServer(t)
+	token := readToken(t, auth.Claims{Race: "cup"})
+	const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+	page := send(t, http.MethodGet, url+"/t/"+token+"/flights", nil, "Accept", browser)
+	assert.Equal(t, 200, page.code)
+	assert.Equal(t, "text/html; charset=utf-8", page.header.Get("Content-Type"))
+	assert.Contains(t, page.header.Get("Content-Security-Policy"), "default-src 'none'")
+	assert.Contains(t, page.header.Values("Vary"), "Accept")
+	assert.Equal(t, 401, send(t, http.MethodGet, url+"/flights", nil, "Accept", browser).code)
+	for _, accept := range []string{"", "*/*", "application/json"} {
+		ids, _ := readList(t, url+"/t/"+token+"/flights", "Accept", accept)
+		assert.Equal(t, []string{"a/1"}, ids, accept)
+	}
+}
+
+func TestReading_ShowsOperatorsAloneWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	s, url, pool := newTestServer(t, lane.All(lane.Options{}))
+	_, err := pool.Exec(t.Context(), `INSERT INTO rejected_points (lane, point, error) VALUES ('live', '{"flight_id": "a/1"}', 'too high')`)
+	require.NoError(t, err)
+	s.config.Access.Tokens = auth.NewVerifier(readingKey, "")
+	s.config.Access.Operator = auth.NewOperator("operator", "cloudbase")
+	operator, err := http.NewRequest(http.MethodGet, url, nil)
+	require.NoError(t, err)
+	operator.SetBasicAuth("operator", "cloudbase")
+	for header, want := range map[string]int{operator.Header.Get("Authorization"): 1, "Bearer " + readToken(t, auth.Claims{}): 0} {
+		_, list := readList(t, url+"/flights?refused=true", "Authorization", header)
+		require.Len(t, list.Refused, want)
+		if want > 0 {
+			assert.Equal(t, "a/1 live 1 too high", fmt.Sprint(list.Refused[0].ID, " ", list.Refused[0].Lane, " ", list.Refused[0].Count, " ", list.Refused[0].Error))
+		}
 	}
 }

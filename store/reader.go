@@ -99,6 +99,10 @@ type Scope struct {
 	Lane        string // empty = all lanes
 	Pilot, Race string // of the points; empty = any
 
+	// Search is a part of the flight's id, pilot or race, in upper or lower case;
+	// empty = any. It is for a list of flights alone.
+	Search string
+
 	// From and To bound the points' times: From is the first, To is after the
 	// last. A zero time is no bound.
 	From, To time.Time
@@ -169,6 +173,9 @@ type Flight struct {
 
 	// Distance is the way from fix to fix on a sphere, in metres.
 	Distance float64
+
+	// Received is when the API accepted the last of the points that came.
+	Received time.Time
 }
 
 // query works with one of the connections that readers have.
@@ -285,10 +292,10 @@ func factsQuery(p *readPlan, where string) string {
 	}
 	return fmt.Sprintf(`
 		SELECT %s, first.*, last.*, total.* FROM %s, %s, (
-			SELECT count(*), max(altitude), coalesce(sum(2 * 6371008.8 * asin(least(1, sqrt(
+			SELECT count(*), max(altitude), max(received_at), coalesce(sum(2 * 6371008.8 * asin(least(1, sqrt(
 				sin(radians(lat - lat0) / 2) ^ 2 + cos(radians(lat0)) * cos(radians(lat)) * sin(radians(lon - lon0) / 2) ^ 2))))
 				FILTER (WHERE lat0 IS NOT NULL), 0)
-			FROM (SELECT lat, lon, %s AS altitude, lag(lat) OVER way AS lat0, lag(lon) OVER way AS lon0
+			FROM (SELECT lat, lon, received_at, %s AS altitude, lag(lat) OVER way AS lat0, lag(lon) OVER way AS lon0
 				FROM %s WHERE %s WINDOW way AS (ORDER BY %s, lat, lon)) AS fixes
 		) AS total`, last(p.device), end("first", "ASC"), end("last", "DESC"),
 		p.altitude, p.table, where, p.at)
@@ -337,7 +344,7 @@ func scanFlight(ref FlightRef, row pgx.Row) (Flight, error) {
 	var device *string
 	var first, last fixRow
 	into := append([]any{&device}, first.into()...)
-	into = append(append(into, last.into()...), &f.Points, &f.MaxAltitude, &f.Distance)
+	into = append(append(into, last.into()...), &f.Points, &f.MaxAltitude, &f.Received, &f.Distance)
 	if err := row.Scan(into...); err != nil {
 		return Flight{}, err
 	}
@@ -435,14 +442,18 @@ func (r *Reader) listStatement(scope Scope, after *Cursor, limit int) (statement
 	if scope.Race != "" {
 		own += " AND %[1]s.race_id = " + parameter(scope.Race) + "::text"
 	}
-	days := ""
+	rows := "" // what a row has that stands for its flight
 	if !scope.From.IsZero() {
-		days += " AND %[1]s.day >= " + parameter(dayOf(scope.From)) + "::date"
+		rows += " AND %[1]s.day >= " + parameter(dayOf(scope.From)) + "::date"
 	}
 	if end := earliestOf(scope.To, scope.Until); !end.IsZero() {
-		days += " AND %[1]s.day <= " + parameter(dayOf(end)) + "::date"
+		rows += " AND %[1]s.day <= " + parameter(dayOf(end)) + "::date"
 	}
-	in := func(table string) string { return fmt.Sprintf(own+days, table) }
+	if scope.Search != "" {
+		text := parameter(scope.Search)
+		rows += " AND strpos(lower(concat_ws(E'\\n', %[1]s.flight_id, %[1]s.pilot_id, %[1]s.race_id) COLLATE \"default\"), lower(" + text + "::text)) > 0"
+	}
+	in := func(table string) string { return fmt.Sprintf(own+rows, table) }
 	all := fmt.Sprintf(own, "a")
 	place := ""
 	if after != nil {

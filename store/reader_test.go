@@ -98,6 +98,12 @@ func TestReader_ListsTheFlightsOfEveryLane(t *testing.T) {
 			assert.InDelta(t, 46.001, f.Last.Lat, 1e-9)
 			assert.EqualValues(t, 10_000_000, f.Last.Time-f.First.Time)
 		}
+		assert.Equal(t, noon, flights[0].Received.UTC(), "when its points came")
+		for text, want := range map[string][]string{"AN": {"live a", "upload a"}, "p-2026071": {}, "-2026071": {"flymaster 42-20260711"}, "CUP": {"live a", "upload a"}, "%": {}} {
+			found, _, err := r.Flights(t.Context(), Scope{Search: text}, nil, 10)
+			require.NoError(t, err)
+			assert.ElementsMatch(t, want, idsOf(found), text)
+		}
 		assert.Equal(t, []string{"anna", "anna", "", ""}, []string{flights[0].Pilot, flights[1].Pilot, flights[2].Pilot, flights[3].Pilot})
 	})
 }

@@ -55,7 +55,20 @@ func TestWriter_DeadLettersOnlyRefusedPoints(t *testing.T) {
 	assert.Equal(t, Result{Inserted: 19, Rejected: []Refusal{{7, "23514", believable}}}, writeAll(t, w, batch(2, 20, 7), "")) // inserted
 	assert.Equal(t, 1016, countRows(t, pool, l.Table))
 
-	list, err := NewRejectedPoints(pool).List(t.Context(), "", 0, 100)
+	require.NoError(t, w.RejectPayload(t.Context(), lanes[3], []byte("x"), errors.New("unreadable"), ""))
+	flights, err := NewReader(pool, lanes).RefusedFlights(t.Context())
+	require.NoError(t, err)
+	for i := range flights {
+		assert.WithinDuration(t, time.Now(), flights[i].Last, time.Minute)
+		flights[i].Last = time.Time{}
+		flights[i].Error = regexp.MustCompile(`_hyper_\d+_\d+_chunk`).ReplaceAllString(flights[i].Error, l.Table)
+	}
+	assert.Equal(t, []RefusedFlight{
+		{Lane: "flymaster", Points: 1, Error: "unreadable"},
+		{Lane: "live", ID: "flight_id 2", Points: 1, Error: believable}, {Lane: "live", ID: "flight_id 1", Points: 3, Error: believable},
+	}, flights)
+
+	list, err := NewRejectedPoints(pool).List(t.Context(), "live", 0, 100)
 	require.NoError(t, err)
 	require.Len(t, list, 4)
 	for i, row := range []int{0, 500, 999, 7} {

@@ -67,7 +67,15 @@ func (s *site) start(t *testing.T) {
 	mux.Handle("/map", page)
 	mux.Handle("/map/", page)
 	mux.HandleFunc("/live/stream", stream)
-	mux.HandleFunc("/flights", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"flights":[]}`)) })
+	mux.HandleFunc("/flights", func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.Header.Get("Accept"), "text/html") {
+			page.ServeFlights(w, r)
+			return
+		}
+		_, _ = w.Write([]byte(madeUpFlights))
+	})
+	mux.HandleFunc("/flights/{id}", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(madeUpFlight)) })
+	mux.HandleFunc("/flights/{id}/track", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(madeUpTrack)) })
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", s.address)
 	require.NoError(t, err)
 	s.address = listener.Addr().String()

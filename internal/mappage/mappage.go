@@ -1,5 +1,5 @@
-// Package mappage serves the live map: a page of files that are embedded, which asks
-// nobody but this server, and the server of the map's background if there is one.
+// Package mappage serves the live map and the page of flights: files that are embedded,
+// which ask nobody but this server, and the server of the map's background if there is one.
 package mappage
 
 import (
@@ -13,12 +13,14 @@ import (
 	"tracklane/internal/webfiles"
 )
 
-// Page serves the page at "/map" and what it is made of below "/map/". The files hold
+// Page serves the map at "/map", the page of flights with ServeFlights, and what they
+// are made of below "/map/". The files hold
 // nothing that anybody may not see; whom the page itself is for is its caller's to
 // say. Any number of goroutines may use it.
 type Page struct {
-	routes *http.ServeMux
-	policy string // Content-Security-Policy
+	routes  *http.ServeMux
+	flights webfiles.File
+	policy  string // Content-Security-Policy
 }
 
 //go:embed assets
@@ -27,14 +29,17 @@ var assets embed.FS
 // New returns the page. tiles is the URL template of its background, as the
 // configuration accepts it, or empty for a grid.
 func New(tiles string) *Page {
-	p := &Page{routes: http.NewServeMux(), policy: "default-src 'none'; script-src 'self'; style-src 'self'; " +
-		"img-src 'self' data:" + tileSource(tiles) + "; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"}
+	p := &Page{routes: http.NewServeMux(), policy: policyWith(tileSource(tiles))}
 	root, err := fs.Sub(assets, "assets")
 	if err != nil { // embed has checked that there is such a directory
 		panic(err)
 	}
 	for _, f := range append(webfiles.Read(root), statuspage.UPlot()...) {
 		pattern := "GET /map/" + f.Name
+		if f.Name == "flights.html" {
+			p.flights = f
+			continue
+		}
 		if f.Name == "index.html" {
 			text, err := fs.ReadFile(root, f.Name)
 			if err != nil {
@@ -51,11 +56,25 @@ func New(tiles string) *Page {
 
 // ServeHTTP implements http.Handler.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header.Set("Content-Security-Policy", p.policy)
+	setHeader(w.Header(), p.policy)
+	p.routes.ServeHTTP(w, r)
+}
+
+// ServeFlights serves the page of flights, which may be at any path of one part.
+func (p *Page) ServeFlights(w http.ResponseWriter, r *http.Request) {
+	setHeader(w.Header(), policyWith(""))
+	p.flights.ServeHTTP(w, r)
+}
+
+func setHeader(header http.Header, policy string) {
+	header.Set("Content-Security-Policy", policy)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer") // the address may hold a token
-	p.routes.ServeHTTP(w, r)
+}
+
+func policyWith(images string) string {
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:" + images +
+		"; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 }
 
 // tileSource is where a template's images come from, for a Content-Security-Policy.

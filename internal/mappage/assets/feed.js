@@ -5,11 +5,11 @@
 const silence = 6000;
 const pause = 2000;
 
-const prefix = location.pathname.replace(/\/map\/?$/, "");
+const prefix = location.pathname.replace(/\/(map\/?|flights)$/, "");
 const own = new URLSearchParams(location.search);
 
 // address is that of an endpoint for whom the page was opened for.
-function address(path, parameters = {}) {
+export function address(path, parameters = {}) {
   const query = new URLSearchParams(parameters);
   for (const name of ["token", "race_id", "pilot_id"]) if (own.has(name)) query.set(name, own.get(name));
   return `${prefix}${path}?${query}`;
@@ -17,7 +17,7 @@ function address(path, parameters = {}) {
 
 // get fetches JSON.
 export async function get(path, parameters) {
-  const response = await fetch(address(path, parameters));
+  const response = await fetch(address(path, parameters), { headers: { Accept: "application/json" } });
   if (!response.ok) throw new Error(`${path}: ${response.status}`);
   return response.json();
 }

@@ -30,7 +30,11 @@ const tiles = document.querySelector("meta[name=tiles]").content;
 if (tiles) L.tileLayer(tiles, { attribution: new URL(tiles.replace("{s}", "a")).hostname }).addTo(map);
 else gridLayer(L).addTo(map);
 map.setView([46.5, 8], 9);
-const replay = new Replay({ get: feed.get, onChange: () => render() });
+const replay = new Replay({
+  get: feed.get,
+  onChange: () => render(),
+  onOne: (fixes) => map.fitBounds(L.latLngBounds(fixes.map((fix) => [fix[1], fix[2]])).pad(0.2), { animate: false }),
+});
 
 // The view in the link, so that it can be shared.
 const wanted = new URLSearchParams(location.hash.slice(1));
@@ -47,6 +51,7 @@ function remember() {
   const { lat, lng } = map.getCenter();
   const hash = new URLSearchParams({ lat: lat.toFixed(5), lon: lng.toFixed(5), z: map.getZoom() });
   if (chosen) hash.set("flight", chosen);
+  if (chosen && replay.isOn && wanted.has("replay")) hash.set("replay", wanted.get("replay"));
   for (const id of ["filter", "show", "colour"]) if (byId(id).value) hash.set(id, byId(id).value);
   if (byId("follow").checked) hash.set("follow", "1");
   history.replaceState(null, "", `#${hash}`);
@@ -285,3 +290,5 @@ byId("share").addEventListener("click", async () => {
   setTimeout(() => { byId("share").textContent = "copy link"; }, 3000);
 });
 addEventListener("resize", () => chart.clear());
+byId("to-flights").href = feed.address("/flights");
+if (wanted.has("replay")) replay.start({ id: chosen, lane: wanted.get("replay") });

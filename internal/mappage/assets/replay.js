@@ -11,22 +11,23 @@ const speed = 60;
 const atOnce = 3;
 
 export class Replay {
-  constructor({ get, onChange }) {
-    Object.assign(this, { get, onChange, isOn: false, now: 0, flights: new Map() });
+  constructor({ get, onChange, onOne }) {
+    Object.assign(this, { get, onChange, onOne, isOn: false, now: 0, flights: new Map() });
     byId("replay").addEventListener("click", () => (this.isOn ? this.stop() : this.start()));
     byId("play").addEventListener("click", () => this.play(!this.timer));
     byId("slider").addEventListener("input", () => this.goTo(Number(byId("slider").value)));
   }
 
-  async start() {
+  // start replays what flew in the last hours or, of one flight, { id, lane }, all.
+  async start(one) {
     this.isOn = true;
     this.flights = new Map();
     this.show();
     byId("replay-text").textContent = "reading the tracks";
-    const from = new Date(Date.now() - day).toISOString();
+    const from = one ? undefined : new Date(Date.now() - day).toISOString();
     try {
-      const { flights } = await this.get("/flights", { lane: "live", limit: 200, from });
-      const rest = [...flights];
+      const rest = one ? [await this.get(`/flights/${encodeURIComponent(one.id)}`, { lane: one.lane })]
+        : [...(await this.get("/flights", { lane: "live", limit: 200, from })).flights];
       await Promise.all(Array.from({ length: atOnce }, async () => {
         for (let flight = rest.shift(); flight && this.isOn; flight = rest.shift()) await this.load(flight, from);
       }));
@@ -40,11 +41,12 @@ export class Replay {
     if (!times.length) return;
     Object.assign(byId("slider"), { min: Math.min(...times), max: Math.max(...times) });
     byId("slide").hidden = byId("play").hidden = false;
-    this.goTo(Math.max(...times));
+    this.goTo(one ? Math.min(...times) : Math.max(...times));
+    if (one) this.onOne([...this.flights.values()][0].fixes);
   }
 
-  async load({ id, pilot_id, device_id }, from) {
-    const track = await this.get(`/flights/${encodeURIComponent(id)}/track`, { lane: "live", format: "geojson", from });
+  async load({ id, lane, pilot_id, device_id }, from) {
+    const track = await this.get(`/flights/${encodeURIComponent(id)}/track`, { lane, format: "geojson", ...(from && { from }) });
     const { geometry, properties } = track;
     if (!geometry) return;
     const places = geometry.type === "Point" ? [geometry.coordinates] : geometry.coordinates;
