@@ -247,9 +247,95 @@ func TestAbuse_TokenFaultsInEachPlace(t *testing.T) {
 			}
 			requests = append(requests, request)
 		}
+		requests = append(requests, passFault(fault, c.token, c.code)...)
 	}
-	require.GreaterOrEqual(t, len(requests), 75)
+	require.GreaterOrEqual(t, len(requests), 120)
 	s.check(t, requests)
+}
+
+// passFault is a fault in the place that LiveTrack24 has for a token, in each request
+// that has it. The requests name no pilot and no race: the points are the token's.
+func passFault(fault, token string, code int) []abuse {
+	request := func(in, path string, code int) abuse {
+		path += "&user=anna&pass=" + url.QueryEscape(token)
+		return abuse{name: fault + " in pass of " + in, method: "GET", path: path, codes: []int{code}}
+	}
+	const position = "/track.php?leolive=1&client=x&v=1&lat=46.5&lon=7.25&alt=1800&sog=36&cog=90&tm=1783944000"
+	if strings.HasPrefix(fault, "another") {
+		stored := request("a position", position, 200)
+		stored.stored = 1
+		return []abuse{
+			request("a login", "/client.php?op=login", 200), stored,
+			request("another's session", "/track.php?leolive=2&sid=2147483649&pid=1", 401),
+		}
+	}
+	return []abuse{
+		request("a login", "/client.php?op=login", code), request("a position", position, code),
+		request("a start", "/track.php?leolive=2&sid=2147483649&pid=1", code),
+	}
+}
+
+// A number is no session because somebody sends it, and no user's because his token
+// is good.
+func TestAbuse_Sessions(t *testing.T) {
+	t.Parallel()
+	s := startAbused(t)
+	anna, bert := url.QueryEscape(abuseToken(t, "anna")), url.QueryEscape(abuseToken(t, "bert"))
+	number := getNumber(t, s.url+"/client.php?op=login&user=anna&pass="+anna)
+	session := fmt.Sprint(1<<31 | 5<<24 | number)
+	get := func(name, path string, stored int, codes ...int) abuse {
+		return abuse{name: name, method: "GET", path: path, codes: codes, stored: stored}
+	}
+	const of, more = "/track.php?pid=2&leolive=", "&lat=46.5&lon=7.25&alt=1&sog=1&cog=1&tm="
+	s.check(t, []abuse{
+		get("before its start", of+"4&sid="+session+more+"1783944000", 0, 401),
+		get("an SOS before", of+"3&prid=4&sid="+session, 0, 401),
+		get("another's start", of+"2&sid="+session+"&user=anna&pass="+bert, 0, 401),
+		get("a guest's start", of+"2&sid="+session+"&user=anna&pass=guest", 0, 401),
+		get("a start of a guest's number", of+"2&sid=1234&user=anna&pass="+anna, 0, 401),
+		get("its start", of+"2&sid="+session+"&user=anna&pass="+anna, 0, 200),
+		get("its start again", of+"2&sid="+session+"&user=anna&pass="+anna, 0, 200),
+		get("a point", of+"4&sid="+session+more+"1783944000", 1, 200),
+		get("a point with a bad token", of+"4&sid="+session+more+"1783944001&token=x", 0, 401),
+		get("a point with a bad pass", of+"4&sid="+session+more+"1783944001&pass=x", 0, 401),
+		get("the next number", of+"4&sid="+fmt.Sprint(1<<31|6<<24|number)+more+"1783944001", 0, 401),
+		get("a number beyond", of+"4&sid=4294967296"+more+"1783944001", 0, 401),
+		get("no number", of+"4&sid='%20OR%201=1"+more+"1783944001", 0, 401),
+		get("an SOS", of+"3&prid=4&sid="+session, 0, 200),
+	})
+	assert.Contains(t, s.log.String(), "SOS")
+	assert.NotContains(t, s.log.String(), session)
+	requireRows(t, s.pool, 1, `SELECT count(*) FROM live_track_points WHERE pilot_id = 'anna' AND strpos(flight_id || coalesce(device_id, ''), $1) = 0`, session)
+
+	// A short password, with every fault that it can have.
+	user, password, err := auth.SignPassword(abusedKey, auth.Claims{Pilot: "anna", Scopes: []string{"live"}, Expires: time.Now().Add(2 * time.Hour)}, time.Now())
+	require.NoError(t, err)
+	_, foreign, err := auth.SignPassword(otherKey, auth.Claims{Pilot: "anna", Scopes: []string{"live"}, Expires: time.Now().Add(2 * time.Hour)}, time.Now())
+	require.NoError(t, err)
+	login := "/client.php?op=login&user="
+	s.check(t, []abuse{
+		get("a short password", login+user+"&pass="+password, 0, 200),
+		get("another user's", login+"bert&pass="+password, 0, 401),
+		get("another race's", login+"anna@cup&pass="+password, 0, 401),
+		get("one that is cut off", login+user+"&pass="+password[1:], 0, 401),
+		get("one of a later hour", login+user+"&pass=z"+password[1:], 0, 401),
+		get("one of another key", login+user+"&pass="+foreign, 0, 401),
+		{name: "one as a token", header: bearer(password), body: flight("f", 1), codes: []int{401}},
+	})
+	for _, secret := range []string{password, foreign} {
+		assert.False(t, strings.Contains(s.log.String(), secret), "a password is logged")
+	}
+}
+
+// getNumber returns the number that a request gets.
+func getNumber(t *testing.T, address string) int {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, address, nil)
+	require.NoError(t, err)
+	_, text := do(t, request)
+	number, err := strconv.Atoi(text)
+	require.NoError(t, err)
+	return number
 }
 
 // assertNoSecrets looks for secrets in what the program has shown.

@@ -83,3 +83,17 @@ const (
 	scoringTrack  = `{"date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2,"gps_alt":3}`
 	goodPoint     = `{"datetime":"2026-07-14T11:00:00Z","lat":1,"lon":2}`
 )
+
+// do makes a request and returns the code and the body that it gets.
+func do(t *testing.T, request *http.Request) (code int, text string) {
+	t.Helper()
+	got, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer got.Body.Close()
+	body, err := io.ReadAll(got.Body)
+	require.NoError(t, err)
+	return got.StatusCode, string(body)
+}
+
+// sessionOf is a number that LK8000 makes of a user's.
+func sessionOf(user int) string { return fmt.Sprint(1<<31 | 77<<24 | user) }

@@ -17,12 +17,17 @@ import (
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
 	"tracklane/internal/network"
+	"tracklane/internal/session"
 )
 
 // Access says who may do what. The zero Access opens every endpoint to everybody.
 type Access struct {
 	Tokens   *auth.Verifier // of who may post; nil = everybody
 	Operator *auth.Operator // who may see the operators' endpoints; nil = everybody
+
+	// Sessions are of apps that send a password at the start alone. It comes with
+	// Tokens where there are lanes.
+	Sessions *session.Store
 
 	// RateLimit is how many requests a second one pilot, one device, or an address
 	// without a good token may make, RateBurst of them at once; 0 = any number. It
@@ -106,13 +111,21 @@ func (s *Server) authorize(c *gin.Context, l *lane.Lane, token string, now time.
 	if err != nil {
 		return nil, unauthorized(c, sentence(err.Error()))
 	}
-	if !claims.Allows(l.Name) {
-		return nil, &problem{
-			Status: http.StatusForbidden, Title: "Not allowed",
-			Detail: "The token does not allow to post to /" + l.Name + ".",
-		}
+	if p := allows(claims, l); p != nil {
+		return nil, p
 	}
 	return claims, nil
+}
+
+// allows returns a problem if claims do not allow to post to a lane.
+func allows(claims *auth.Claims, l *lane.Lane) *problem {
+	if claims.Allows(l.Name) {
+		return nil
+	}
+	return &problem{
+		Status: http.StatusForbidden, Title: "Not allowed",
+		Detail: "The token does not allow to post to /" + l.Name + ".",
+	}
 }
 
 // claim makes points those of the token's pilot and race.

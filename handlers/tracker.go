@@ -10,7 +10,6 @@ import (
 
 	"github.com/gin-gonic/gin"
 
-	"tracklane/internal/auth"
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
 	"tracklane/internal/tracker"
@@ -32,12 +31,12 @@ func (s *Server) handleTracker(ingest *Ingest, l *lane.Lane, adapter *tracker.Ad
 		received := time.Now()
 		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
 		requestID(c)
-		claims, problem := s.authorize(c, l, trackerToken(c.Request, adapter), received)
+		sender, claims, problem := s.authorizeTracker(c, l, adapter, received)
 		if problem = s.limitToken(c, claims, problem, received); problem != nil {
 			writeFailure(c, adapter, problem)
 			return
 		}
-		report, response, problem := s.acceptReport(c, ingest, l, adapter, claims, received)
+		report, response, problem := s.acceptReport(c, ingest, l, adapter, sender, received)
 		if problem != nil {
 			writeFailure(c, adapter, problem)
 			return
@@ -49,7 +48,7 @@ func (s *Server) handleTracker(ingest *Ingest, l *lane.Lane, adapter *tracker.Ad
 // acceptReport reads what an app sent and stores its positions. The problem is nil
 // when nothing of it is to be sent again, although some of it may be rejected.
 func (s *Server) acceptReport(
-	c *gin.Context, ingest *Ingest, l *lane.Lane, adapter *tracker.Adapter, claims *auth.Claims, received time.Time,
+	c *gin.Context, ingest *Ingest, l *lane.Lane, adapter *tracker.Adapter, sender tracker.Sender, received time.Time,
 ) (report tracker.Report, response ingestResponse, p *problem) {
 	body, p := s.readAnyBody(c, l)
 	defer body.release()
@@ -66,7 +65,7 @@ func (s *Server) acceptReport(
 	if err != nil && !errors.As(err, &malformed) {
 		return report, response, decodeProblem(err)
 	}
-	sender := newSender(c.Request, claims)
+	report.Identify(sender)
 	decoded := adapter.Decode(l, report, sender, lane.DecodeOptions{Now: received, RequestID: requestID(c)})
 	if report.Distress != "" {
 		call := metrics.DistressCall{
@@ -90,24 +89,6 @@ func (s *Server) acceptReport(
 		return report, response, nil
 	}
 	return report, stored, p
-}
-
-// trackerToken is the token of a request, from where every client may have it or
-// else from where the app has it.
-func trackerToken(r *http.Request, adapter *tracker.Adapter) string {
-	token := tokenOf(r)
-	if token == "" && adapter.Token != nil {
-		token = adapter.Token(r)
-	}
-	return token
-}
-
-func newSender(r *http.Request, claims *auth.Claims) tracker.Sender {
-	sender := tracker.Sender{FlightID: r.URL.Query().Get("flight_id")}
-	if claims != nil {
-		sender.Pilot, sender.Race = claims.Pilot, claims.Race
-	}
-	return sender
 }
 
 // logRejected counts what an app sent that can never be stored, and logs it unless

@@ -14,6 +14,7 @@ import (
 	"tracklane/internal/livestream"
 	"tracklane/internal/mappage"
 	"tracklane/internal/metrics"
+	"tracklane/internal/session"
 	"tracklane/internal/status"
 	"tracklane/store"
 	"tracklane/tasks"
@@ -40,7 +41,12 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	var ingest *handlers.Ingest
 	var flights *store.Reader
 	var live *livestream.Hub
+	access := p.access()
 	if p.roles.API {
+		if access.Tokens != nil {
+			access.Sessions = session.NewStore(p.connections.Inspect, access.Tokens, p.config.Redis.Timeout, p.logger)
+			r.parts.Go(func() { access.Sessions.Run(r.background) })
+		}
 		flights = store.NewReader(p.pool, p.lanes)
 		live = livestream.NewHub(flights, p.connections.Inspect, p.liveChannel(), p.lanes[0], recorder, p.logger)
 		r.parts.Go(func() { live.Run(r.ctx) })
@@ -59,7 +65,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 	})
 	recorder.Register(status.NewExporter(collector))
 	server := handlers.New(handlers.Config{
-		Status: collector, Recorder: recorder, Access: p.access(), OperatorsApart: p.operators != nil, Ingest: ingest, Flights: flights, Live: live, Map: mappage.New(p.config.MapTiles), Logger: p.logger,
+		Status: collector, Recorder: recorder, Access: access, OperatorsApart: p.operators != nil, Ingest: ingest, Flights: flights, Live: live, Map: mappage.New(p.config.MapTiles), Logger: p.logger,
 		Asynqmon: asynqmon.New(p.connections.Browse, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})

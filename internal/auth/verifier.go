@@ -24,9 +24,10 @@ var (
 
 // Verifier verifies tokens. Any number of goroutines may use it at the same time.
 type Verifier struct {
-	parser *jwt.Parser
-	keys   jwt.VerificationKeySet
-	scopes []string
+	parser  *jwt.Parser
+	keys    jwt.VerificationKeySet
+	secrets [][]byte // the same keys, for what is no JWT
+	scopes  []string
 
 	mu       sync.RWMutex
 	verified *cache.Map[string, *Claims] // by the token
@@ -46,12 +47,15 @@ func NewVerifier(key, previous string) *Verifier {
 			// The times are compared with the time that Verify is given.
 			jwt.WithoutClaimsValidation(),
 		),
-		keys:     jwt.VerificationKeySet{Keys: []jwt.VerificationKey{[]byte(key)}},
+		secrets:  [][]byte{[]byte(key)},
 		scopes:   Scopes(),
 		verified: cache.New[string, *Claims](maxRemembered),
 	}
 	if previous != "" {
-		v.keys.Keys = append(v.keys.Keys, []byte(previous))
+		v.secrets = append(v.secrets, []byte(previous))
+	}
+	for _, secret := range v.secrets {
+		v.keys.Keys = append(v.keys.Keys, secret)
 	}
 	return v
 }

@@ -15,6 +15,13 @@ import (
 type Sender struct {
 	Pilot, Race string // of the token; empty without one, or in a relay's
 	FlightID    string // of the query; empty = made by Decode
+
+	// Device and Session are those of who started the session that a Login named;
+	// an empty Session is none. See Report.Identify.
+	Device, Session string
+
+	// User is the number of the user of a Login; 0 = the app's adapter makes it.
+	User uint32
 }
 
 // Decode makes points of a lane of flights of a report, and names the positions that

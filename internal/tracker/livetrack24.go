@@ -1,6 +1,10 @@
 package tracker
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"hash/fnv"
 	"net/http"
 	"net/url"
@@ -18,15 +22,9 @@ const loginPath = "/client.php"
 // everything else again for ever.
 func liveTrack24() *Adapter {
 	return &Adapter{
-		Name:   "livetrack24",
-		Routes: []Route{{http.MethodGet, loginPath}, {http.MethodGet, "/track.php"}},
-		// What an app without a password sends is no token.
-		Token: func(r *http.Request) string {
-			if pass := r.URL.Query().Get("pass"); pass != "guest" {
-				return pass
-			}
-			return ""
-		},
+		Name:    "livetrack24",
+		Routes:  []Route{{http.MethodGet, loginPath}, {http.MethodGet, "/track.php"}},
+		Login:   liveTrack24Login,
 		Read:    readLiveTrack24,
 		Success: Response{http.StatusOK, "text/plain", "OK"},
 		Failure: func(r *http.Request, status int, reason string) Response {
@@ -70,6 +68,49 @@ func readLiveTrack24(r *http.Request, _ []byte) (Report, error) {
 		return Report{}, nil
 	}
 	return Report{}, &lane.MalformedError{Reason: "leolive must be 1, 2, 3 or 4."}
+}
+
+// liveTrack24Login reads user and password, which come with a login, the start of a
+// session and a position without a session. What an app without a password sends is
+// none.
+func liveTrack24Login(r *http.Request) Login {
+	query := r.URL.Query()
+	login := Login{User: query.Get("user"), Password: query.Get("pass")}
+	if login.Password == "guest" {
+		login.Password = ""
+	}
+	kind := query.Get("leolive")
+	if r.URL.Path == loginPath || kind == sessionless {
+		return login
+	}
+	sid, _ := strconv.ParseUint(query.Get("sid"), 10, 32) // 0 is no session, either
+	login.Session, login.Starts = uint32(sid), kind == startTrack
+	return login
+}
+
+// UserNumber is the number of a user with a password, never 0. It is a secret's hash: who
+// does not know the password cannot tell the numbers of the user's sessions. A name is
+// of a user where one password is that of many.
+func (l Login) UserNumber(name string) uint32 {
+	sum := l.hash("user", name)
+	return max(1, binary.BigEndian.Uint32(sum)&userMask)
+}
+
+// SessionIsOf reports whether a session's number was made of a user's, as apps do.
+func (l Login) SessionIsOf(user uint32) bool {
+	return l.Session&registered != 0 && l.Session&userMask == user
+}
+
+// SessionName is a name for the session that tells nothing of its number to who does
+// not know the password. It is the same whenever and wherever it is made.
+func (l Login) SessionName() string {
+	return hex.EncodeToString(l.hash("session", strconv.FormatUint(uint64(l.Session), 10))[:8])
+}
+
+func (l Login) hash(purpose, text string) []byte {
+	mac := hmac.New(sha256.New, []byte(l.Password))
+	mac.Write([]byte(purpose + "\x00" + text))
+	return mac.Sum(nil)
 }
 
 func liveTrack24Position(query url.Values, device, session string) Position {

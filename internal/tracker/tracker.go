@@ -10,6 +10,7 @@ package tracker
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"tracklane/internal/lane"
 )
@@ -23,9 +24,9 @@ type Adapter struct {
 	// Routes are the requests that the app makes.
 	Routes []Route
 
-	// Token returns the token of a request from where only this app has it; nil
-	// where the app has no place of its own.
-	Token func(*http.Request) string
+	// Login returns what a request says of its sender, where the app has a way of its
+	// own to say it; nil where it has none.
+	Login func(*http.Request) Login
 
 	// Read reads a request. The error is a *lane.MalformedError when the body will
 	// never be readable, and a *lane.TooLargeError when it holds too many positions.
@@ -40,6 +41,18 @@ type Adapter struct {
 	// Failure makes the response to what is to be sent again, or by somebody else,
 	// of its status and reason; nil = tracklane's own, a problem in JSON.
 	Failure func(r *http.Request, status int, reason string) Response
+}
+
+// Login is what a request of an app says of its sender that sends a password when it
+// begins, and then the number of its session alone.
+type Login struct {
+	User, Password string // empty where the request has none
+
+	// Session is the number of the session that the request is of; 0 = of none.
+	Session uint32
+
+	// Starts says that the request starts the session.
+	Starts bool
 }
 
 // Route is a method and a path.
@@ -73,6 +86,22 @@ type Report struct {
 
 	// Body is what the app has to hear instead of the body of Success; empty = that.
 	Body string
+}
+
+// Identify makes a report the sender's, where that is known by the session or the
+// password of a Login: the app's own ids are secrets then, and have no place in what
+// is stored and shown.
+func (report *Report) Identify(sender Sender) {
+	if sender.User != 0 && report.Body != "" {
+		report.Body = strconv.FormatUint(uint64(sender.User), 10)
+	}
+	if sender.Session == "" {
+		return
+	}
+	report.Device = first(sender.Pilot, sender.Device)
+	for i := range report.Positions {
+		report.Positions[i].Device, report.Positions[i].Session = sender.Device, sender.Session
+	}
 }
 
 // Position is one position that an app sent.
