@@ -16,6 +16,7 @@ import (
 	"tracklane/internal/config"
 	"tracklane/internal/lane"
 	"tracklane/internal/listener"
+	"tracklane/internal/mappage"
 	"tracklane/store"
 	"tracklane/tasks"
 )
@@ -48,6 +49,11 @@ func New(c config.Config, roles Roles, version string, logger *slog.Logger) (*Pr
 	redis, err := c.Redis.Options()
 	if err != nil {
 		return nil, err
+	}
+	if roles.API {
+		if err := mappage.CheckTiles(c.MapTiles); err != nil {
+			return nil, fmt.Errorf("MAP_TILES: %w", err)
+		}
 	}
 	database, err := c.DatabasePool()
 	if err != nil {

@@ -135,9 +135,9 @@ type Config struct {
 	// queues. Default false.
 	AsynqmonReadOnly bool `env:"ASYNQMON_READ_ONLY" envDefault:"false" help:"hide what changes queues in the asynqmon web UI"`
 
-	// MapTiles is the URL template of the live map's background. Default empty: a
+	// MapTiles is the file or URL template of the live map's background. Default empty: a
 	// grid.
-	MapTiles string `env:"MAP_TILES" format:"tiles" help:"background of the map: a URL template with {z}, {x} and {y}; empty = a plain grid"`
+	MapTiles string `env:"MAP_TILES" format:"tiles" help:"background of the map: a .pmtiles file of raster tiles, or a URL template with {z}, {x} and {y}; empty = a plain grid"`
 
 	// DebugAddr is the address that serves pprof. Default empty: off.
 	DebugAddr string `env:"DEBUG_ADDR" format:"address" help:"listen address for pprof; empty = off"`

@@ -57,13 +57,14 @@ func TestPage_LoadsNothingFromElsewhere(t *testing.T) {
 // site serves the page with made-up flights.
 type site struct {
 	address string
+	tiles   string // as of New
 	stop    func()
 }
 
 func (s *site) start(t *testing.T) {
 	t.Helper()
 	mux := http.NewServeMux()
-	page := New("")
+	page := New(s.tiles)
 	mux.Handle("/map", page)
 	mux.Handle("/map/", page)
 	mux.HandleFunc("/live/stream", stream)

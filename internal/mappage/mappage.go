@@ -26,8 +26,8 @@ type Page struct {
 //go:embed assets
 var assets embed.FS
 
-// New returns the page. tiles is the URL template of its background, as the
-// configuration accepts it, or empty for a grid.
+// New returns the page. tiles is the file or the URL template of its background, as
+// the configuration accepts it, or empty for a grid.
 func New(tiles string) *Page {
 	p := &Page{routes: http.NewServeMux(), policy: policyWith(tileSource(tiles))}
 	root, err := fs.Sub(assets, "assets")
@@ -45,8 +45,13 @@ func New(tiles string) *Page {
 			if err != nil {
 				panic(err)
 			}
+			shown := tiles
+			if isFile(tiles) {
+				shown = tilesPath
+				p.routes.HandleFunc("GET "+tilesPath, serveTiles(tiles))
+			}
 			const empty = `<meta name="tiles" content="">`
-			filled := strings.Replace(string(text), empty, `<meta name="tiles" content="`+html.EscapeString(tiles)+`">`, 1)
+			filled := strings.Replace(string(text), empty, `<meta name="tiles" content="`+html.EscapeString(shown)+`">`, 1)
 			pattern, f = "GET /map", webfiles.New(f.Name, []byte(filled))
 		}
 		p.routes.Handle(pattern, f)
@@ -77,10 +82,13 @@ func policyWith(images string) string {
 		"; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 }
 
-// tileSource is where a template's images come from, for a Content-Security-Policy.
+// tileSource is where a background's images come from, for a Content-Security-Policy.
 func tileSource(tiles string) string {
 	if tiles == "" {
 		return ""
+	}
+	if isFile(tiles) {
+		return " blob:" // what the page makes of the file
 	}
 	scheme, rest, _ := strings.Cut(tiles, "://")
 	host, _, _ := strings.Cut(rest, "/")

@@ -27,7 +27,15 @@ const map = L.map("map", { renderer: L.canvas({ padding: 0.3 }), zoomSnap: 0.5, 
 map.attributionControl.setPrefix(false);
 L.control.scale({ imperial: false, maxWidth: 200 }).addTo(map);
 const tiles = document.querySelector("meta[name=tiles]").content;
-if (tiles) L.tileLayer(tiles, { attribution: new URL(tiles.replace("{s}", "a")).hostname }).addTo(map);
+if (tiles.startsWith("/")) {
+  const archive = new window.pmtiles.PMTiles(new URL(feed.address(tiles), location.href).href);
+  archive.getHeader().then(({ maxZoom }) => {
+    window.pmtiles.leafletRasterLayer(archive, { maxNativeZoom: maxZoom }).addTo(map);
+  }, (error) => {
+    console.warn("no background:", error);
+    gridLayer(L).addTo(map);
+  });
+} else if (tiles) L.tileLayer(tiles, { attribution: new URL(tiles.replace("{s}", "a")).hostname }).addTo(map);
 else gridLayer(L).addTo(map);
 map.setView([46.5, 8], 9);
 const replay = new Replay({
