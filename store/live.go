@@ -2,11 +2,14 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tracklane/internal/lane"
@@ -60,8 +63,46 @@ func (r *Reader) LiveCursor(ctx context.Context) (cursor LiveCursor, err error) 
 // was committed late, too, which no time of receipt would. The range of time is what
 // bounds the work: it reads all of the scope's points in it.
 func (r *Reader) LiveSince(ctx context.Context, cursor LiveCursor, scope Scope, limit int) ([]LivePoint, error) {
+	points, err := r.liveSince(ctx, cursor, scope, limit)
+	var refused *pgconn.PgError
+	if !errors.As(err, &refused) || refused.Code != pgerrcode.InvalidColumnReference {
+		return points, err
+	}
+	// TimescaleDB does not tell the transaction of a row in a compressed chunk. What
+	// came to one lately is found by its time of receipt: it is next to nothing, as
+	// chunks are compressed when their time is over.
+	end, err := r.compressedUntil(ctx)
+	if err != nil {
+		return nil, err
+	}
+	older := scope
+	older.To = earliestOf(end.Add(-time.Microsecond), scope.To)
+	if points, err = r.live(ctx, older, ` AND p.received_at > $1`, limit); err != nil {
+		return nil, err
+	}
+	scope.From = older.To
+	if len(points) == limit || !scope.To.IsZero() && !scope.To.After(scope.From) {
+		return points, nil
+	}
+	newer, err := r.liveSince(ctx, cursor, scope, limit-len(points))
+	return append(points, newer...), err
+}
+
+func (r *Reader) liveSince(ctx context.Context, cursor LiveCursor, scope Scope, limit int) ([]LivePoint, error) {
 	// The server has no xid from a bigint; its order is a circle, which age knows.
 	return r.live(ctx, scope, ` AND age(p.xmin) <= age($7::text::xid)`, limit, strconv.FormatUint(uint64(uint32(cursor)), 10))
+}
+
+// compressedUntil is the end of the newest compressed chunk of the lane live.
+func (r *Reader) compressedUntil(ctx context.Context) (end time.Time, err error) {
+	err = r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+		return connection.QueryRow(ctx, `SELECT max(range_end) FROM timescaledb_information.chunks
+			WHERE hypertable_schema = 'public' AND hypertable_name = 'live_track_points' AND is_compressed`).Scan(&end)
+	})
+	if err != nil {
+		return end, fmt.Errorf("look which live points are compressed: %w", err)
+	}
+	return end, nil
 }
 
 // LiveBetween returns the points of the lane live with times after the scope's From
