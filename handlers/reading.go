@@ -56,6 +56,7 @@ func (s *Server) reading(operators bool, handle func(*gin.Context, reader)) gin.
 			problem.write(c, nil)
 			return
 		}
+		who.sender = addressSender(c)
 		handle(c, who)
 	}
 }
@@ -64,7 +65,8 @@ func (s *Server) reading(operators bool, handle func(*gin.Context, reader)) gin.
 type reader struct {
 	pilot, race string // empty = anybody's
 	delay       time.Duration
-	operator    bool // who may see what was refused, too
+	operator    bool   // who may see what was refused, too
+	sender      string // of which few queries are under way at once
 }
 
 // authorizeReader returns what the client may read: an operator everything, and a
@@ -118,7 +120,7 @@ var errElsewhere = errors.New("the reader may not see that pilot or race")
 // scope returns what of the stored points a request asks for and its reader may
 // see. The error is an errElsewhere, or for the client.
 func (s *Server) scope(query url.Values, who reader, now time.Time) (store.Scope, error) {
-	scope := store.Scope{Lane: query.Get("lane"), Pilot: who.pilot, Race: who.race}
+	scope := store.Scope{Lane: query.Get("lane"), Pilot: who.pilot, Race: who.race, Sender: who.sender}
 	if scope.Lane != "" && !slices.Contains(s.config.Flights.Lanes(), scope.Lane) {
 		return scope, fmt.Errorf("lane must be one of %s", strings.Join(s.config.Flights.Lanes(), ", "))
 	}

@@ -43,7 +43,7 @@ const (
 // LiveCursor returns the place that the database has reached: whoever reads points
 // afterwards sees all that were committed before it.
 func (r *Reader) LiveCursor(ctx context.Context) (cursor LiveCursor, err error) {
-	err = r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err = r.query(ctx, "", func(ctx context.Context, connection *pgxpool.Conn) error {
 		var xid int64
 		err := connection.QueryRow(ctx, `SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint`).Scan(&xid)
 		cursor = LiveCursor(xid)
@@ -95,7 +95,7 @@ func (r *Reader) liveSince(ctx context.Context, cursor LiveCursor, scope Scope, 
 
 // compressedUntil is the end of the newest compressed chunk of the lane live.
 func (r *Reader) compressedUntil(ctx context.Context) (end time.Time, err error) {
-	err = r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err = r.query(ctx, "", func(ctx context.Context, connection *pgxpool.Conn) error {
 		return connection.QueryRow(ctx, `SELECT max(range_end) FROM timescaledb_information.chunks
 			WHERE hypertable_schema = 'public' AND hypertable_name = 'live_track_points' AND is_compressed`).Scan(&end)
 	})
@@ -167,7 +167,7 @@ func (r *Reader) LiveTails(ctx context.Context, scope Scope) ([]LivePoint, error
 }
 
 func (r *Reader) livePoints(ctx context.Context, statement string, parameters ...any) (points []LivePoint, err error) {
-	err = r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err = r.query(ctx, "", func(ctx context.Context, connection *pgxpool.Conn) error {
 		rows, err := connection.Query(ctx, statement, parameters...)
 		if err != nil {
 			return err

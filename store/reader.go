@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,7 @@ type Reader struct {
 	tables map[string]*readPlan
 	names  []string // of the lanes, most urgent first
 	slots  *semaphore.Weighted
+	own    turns // of each sender
 }
 
 // readPlan is how the points of one lane are read. Its texts are SQL.
@@ -45,6 +47,10 @@ const (
 	// readTimeout bounds one query of a reader.
 	readTimeout = 20 * time.Second
 
+	// askedFlights is of how many flights facts are asked at once. Others get their
+	// turn between them.
+	askedFlights = 20
+
 	// pagePoints is how many points a query reads.
 	pagePoints = 5000
 )
@@ -53,6 +59,7 @@ const (
 func NewReader(pool *pgxpool.Pool, lanes []*lane.Lane) *Reader {
 	reads := min(maxReads, max(1, int64(pool.Config().MaxConns)/3))
 	r := &Reader{pool: pool, tables: make(map[string]*readPlan), slots: semaphore.NewWeighted(reads)}
+	r.own.limit = max(1, reads-1) // a slot is left for the others
 	for _, l := range lanes {
 		r.names = append(r.names, l.Name)
 		r.tables[l.Name] = newReadPlan(l)
@@ -109,6 +116,10 @@ type Scope struct {
 
 	// Until is the time after which nothing is shown; zero = no bound.
 	Until time.Time
+
+	// Sender is who asks, such as an address: it does not get all connections that
+	// readers have. Empty = no bound.
+	Sender string
 }
 
 // where returns the condition on points of a flight in the scope, with its
@@ -178,10 +189,18 @@ type Flight struct {
 	Received time.Time
 }
 
-// query works with one of the connections that readers have.
-func (r *Reader) query(ctx context.Context, work func(context.Context, *pgxpool.Conn) error) error {
+// query works with one of the connections that readers have, for a sender as in
+// Scope.
+func (r *Reader) query(ctx context.Context, sender string, work func(context.Context, *pgxpool.Conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	if sender != "" {
+		done, err := r.own.take(ctx, sender)
+		if err != nil {
+			return fmt.Errorf("wait for other reads of the same sender: %w", err)
+		}
+		defer done()
+	}
 	if err := r.slots.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait for other readers: %w", err)
 	}
@@ -200,7 +219,7 @@ func (r *Reader) query(ctx context.Context, work func(context.Context, *pgxpool.
 // points in it.
 func (r *Reader) Find(ctx context.Context, id string, scope Scope) (FlightRef, error) {
 	found := make(map[string]FlightRef)
-	err := r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err := r.query(ctx, scope.Sender, func(ctx context.Context, connection *pgxpool.Conn) error {
 		rows, err := connection.Query(ctx, `
 			SELECT lane, min(day), max(day), max(pilot_id), max(race_id) FROM flights
 			WHERE lane = ANY ($1) AND flight_id = $2 AND ($3 = '' OR pilot_id = $3) AND ($4 = '' OR race_id = $4)
@@ -302,7 +321,6 @@ func factsQuery(p *readPlan, where string) string {
 }
 
 // facts returns the facts of flights, without those that the scope has no points of.
-// It is one round trip.
 func (r *Reader) facts(ctx context.Context, refs []FlightRef, scope Scope) ([]Flight, error) {
 	flights := make([]Flight, 0, len(refs))
 	err := r.askEach(ctx, refs, scope, factsQuery, func(ref FlightRef, row pgx.Row) error {
@@ -321,22 +339,30 @@ func (r *Reader) facts(ctx context.Context, refs []FlightRef, scope Scope) ([]Fl
 	return flights, nil
 }
 
-// askEach asks one question of each flight, of its points within the scope, in one
-// round trip. query makes the statement of a lane's plan and the condition; scan is
+// askEach asks one question of each flight, of its points within the scope, in a
+// round trip for askedFlights of them, and within readTimeout in all. query makes the statement of a lane's plan and the condition; scan is
 // given the response's only row.
 func (r *Reader) askEach(
 	ctx context.Context, refs []FlightRef, scope Scope,
 	query func(p *readPlan, where string) string, scan func(FlightRef, pgx.Row) error,
 ) error {
-	return r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
-		batch := &pgx.Batch{}
-		for _, ref := range refs {
-			p := r.tables[ref.Lane]
-			where, parameters := scope.where(p, ref.key, ref.days)
-			batch.Queue(query(p, where), parameters...).QueryRow(func(row pgx.Row) error { return scan(ref, row) })
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	for some := range slices.Chunk(refs, askedFlights) {
+		err := r.query(ctx, scope.Sender, func(ctx context.Context, connection *pgxpool.Conn) error {
+			batch := &pgx.Batch{}
+			for _, ref := range some {
+				p := r.tables[ref.Lane]
+				where, parameters := scope.where(p, ref.key, ref.days)
+				batch.Queue(query(p, where), parameters...).QueryRow(func(row pgx.Row) error { return scan(ref, row) })
+			}
+			return connection.SendBatch(ctx, batch).Close()
+		})
+		if err != nil {
+			return err
 		}
-		return connection.SendBatch(ctx, batch).Close()
-	})
+	}
+	return nil
 }
 
 func scanFlight(ref FlightRef, row pgx.Row) (Flight, error) {
@@ -411,7 +437,7 @@ func (r *Reader) inRange(ctx context.Context, refs []FlightRef, scope Scope) ([]
 // the list's order that is in the scope stands for it; its days are those of all.
 func (r *Reader) listed(ctx context.Context, scope Scope, after *Cursor, limit int) (refs []FlightRef, cursors []Cursor, err error) {
 	statement, parameters := r.listStatement(scope, after, limit)
-	err = r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err = r.query(ctx, scope.Sender, func(ctx context.Context, connection *pgxpool.Conn) error {
 		rows, err := connection.Query(ctx, statement, parameters...)
 		if err != nil {
 			return err

@@ -27,7 +27,7 @@ const (
 // RefusedFlights returns the flights that have points in the dead-letter table,
 // those that were refused last first: of its newest 10,000 rows.
 func (r *Reader) RefusedFlights(ctx context.Context) (flights []RefusedFlight, err error) {
-	err = r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err = r.query(ctx, "", func(ctx context.Context, connection *pgxpool.Conn) error {
 		rows, err := connection.Query(ctx, `
 			SELECT lane, flight, count(*), (array_agg(error ORDER BY id DESC))[1], max(rejected_at) FROM (
 				SELECT id, lane, error, rejected_at, CASE

@@ -49,7 +49,7 @@ func (r *Reader) TrackState(ctx context.Context, ref FlightRef, scope Scope) (Tr
 	where, parameters := scope.where(p, ref.key, ref.days)
 	var s TrackState
 	var first, last *time.Time
-	err := r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err := r.query(ctx, scope.Sender, func(ctx context.Context, connection *pgxpool.Conn) error {
 		return connection.QueryRow(ctx, fmt.Sprintf("SELECT count(*), min(%s), max(%s) FROM %s WHERE %s", p.at, p.at, p.table, where),
 			parameters...).Scan(&s.Points, &first, &last)
 	})
@@ -107,7 +107,7 @@ func pageStatement(p *readPlan, ref FlightRef, scope Scope, last *lane.Fix) (sta
 // page reads the points after one of them, or the first ones.
 func (r *Reader) page(ctx context.Context, ref FlightRef, scope Scope, last *lane.Fix, page []lane.Fix) ([]lane.Fix, error) {
 	statement, parameters := pageStatement(r.tables[ref.Lane], ref, scope, last)
-	err := r.query(ctx, func(ctx context.Context, connection *pgxpool.Conn) error {
+	err := r.query(ctx, scope.Sender, func(ctx context.Context, connection *pgxpool.Conn) error {
 		rows, err := connection.Query(ctx, statement, parameters...)
 		if err != nil {
 			return err
