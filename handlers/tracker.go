@@ -33,12 +33,12 @@ func (s *Server) handleTracker(ingest *Ingest, l *lane.Lane, adapter *tracker.Ad
 		requestID(c)
 		sender, claims, problem := s.authorizeTracker(c, l, adapter, received)
 		if problem = s.limitToken(c, claims, problem, received); problem != nil {
-			writeFailure(c, adapter, problem)
+			s.writeFailure(c, l, adapter, problem)
 			return
 		}
 		report, response, problem := s.acceptReport(c, ingest, l, adapter, sender, received)
 		if problem != nil {
-			writeFailure(c, adapter, problem)
+			s.writeFailure(c, l, adapter, problem)
 			return
 		}
 		writeSuccess(c, adapter, report, response)
@@ -140,7 +140,9 @@ func writeSuccess(c *gin.Context, adapter *tracker.Adapter, report tracker.Repor
 	c.Data(success.Status, success.ContentType, []byte(success.Body))
 }
 
-func writeFailure(c *gin.Context, adapter *tracker.Adapter, p *problem) {
+// writeFailure responds with a problem as the app understands it. What gets the app's
+// success, so that it does not come again, is counted and logged.
+func (s *Server) writeFailure(c *gin.Context, l *lane.Lane, adapter *tracker.Adapter, p *problem) {
 	if adapter.Failure == nil {
 		p.write(c, nil)
 		return
@@ -149,5 +151,10 @@ func writeFailure(c *gin.Context, adapter *tracker.Adapter, p *problem) {
 		c.Header("Retry-After", retryAfter)
 	}
 	response := adapter.Failure(c.Request, p.Status, p.Detail)
+	if response == adapter.Success {
+		var dropped lane.Decoded
+		dropped.Reject(0, "", p.Detail)
+		s.logRejected(c, l, adapter, &dropped)
+	}
 	c.Data(response.Status, response.ContentType, []byte(response.Body))
 }

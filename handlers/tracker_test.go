@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -97,6 +98,22 @@ func TestTrackers_ShowAPilotInDistress(t *testing.T) {
 	assert.Regexp(t, `^SOS at .* UTC, device 7, at 46.50000, 7.25000 \(traccar\): sos$`, shown.Distress[0])
 	assert.Regexp(t, `^SOS at .* UTC, device 7 \(livetrack24\): needs help, seriously hurt$`, shown.Distress[1])
 	assert.Contains(t, send(t, "GET", url+"/metrics", nil).text, `tracklane_sos_total{app="livetrack24"} 1`)
+}
+
+// OwnTracks hears that a message is accepted that is too large, so that it does not
+// come again: operators hear that it is not.
+func TestTrackers_CountWhatIsDroppedForItsSize(t *testing.T) {
+	t.Parallel()
+	s, url, _ := newTestServer(t, lane.All(lane.Options{}))
+	var logged strings.Builder
+	s.config.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+	got := send(t, "POST", url+"/live/owntracks", strings.NewReader(`{"_type":"location","padding":"`+strings.Repeat("x", 1<<20)+`"}`))
+	assert.Equal(t, http.StatusOK, got.code)
+	assert.Equal(t, "[]", got.text)
+	metrics := send(t, "GET", url+"/metrics", nil).text
+	assert.Contains(t, metrics, `tracklane_tracker_rejected_total{app="owntracks"} 1`)
+	assert.Contains(t, metrics, `tracklane_points_rejected_total{lane="live"} 1`)
+	assert.Contains(t, logged.String(), "must not exceed 1048576 bytes")
 }
 
 func TestFlymaster_AcceptsThePartDataAtTheOldPath(t *testing.T) {
