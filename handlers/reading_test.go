@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -147,7 +148,8 @@ func TestReading_RefusesBadQueries(t *testing.T) {
 	url := newReadingServer(t)
 	bearer := "Bearer " + readToken(t, auth.Claims{})
 	for _, path := range []string{
-		"/flights?lane=none", "/flights?from=yesterday", "/flights?cursor=x", "/flights?limit=0", "/flights?limit=201", "/flights?race_id=%00",
+		"/flights?lane=none", "/flights?from=yesterday", "/flights?cursor=x", "/flights?limit=0", "/flights?limit=201", "/flights?race_id=%00", "/flights?race_id=%FF", "/flights?pilot_id=a%C3",
+		"/flights?cursor=" + base64.RawURLEncoding.EncodeToString([]byte("2026-07-14\nlive\n\xff")),
 		"/flights/b/track?format=doc", "/flights/b/track?simplify=-1", "/flights/b/track?simplify=NaN", "/flights/b/track?to=2026-07-14T12:00:00",
 	} {
 		assert.Equal(t, 400, send(t, http.MethodGet, url+path, nil, "Authorization", bearer).code, path)

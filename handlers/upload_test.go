@@ -10,9 +10,14 @@ import (
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -249,4 +254,66 @@ func TestUpload_OfALargeFileTakesLittleMemory(t *testing.T) {
 			most = max(most, now.HeapInuse-min(now.HeapInuse, before.HeapInuse))
 		}
 	}
+}
+
+// What files keep while they come in slowly is their own share of the memory, and a
+// sender has four of their places.
+func TestUpload_SlowFilesHoldNobodyElseUp(t *testing.T) {
+	t.Parallel()
+	s, url, _ := newTestServer(t, lane.All(lane.Options{}))
+	var sending sync.WaitGroup
+	var ends []*io.PipeWriter
+	for range maxSenderUploads {
+		body, end := io.Pipe()
+		ends = append(ends, end)
+		sending.Go(func() {
+			got := send(t, http.MethodPost, url+"/upload?filename=a.geojson", body, "Content-Type", "application/geo+json")
+			assert.Contains(t, []int{http.StatusBadRequest, http.StatusServiceUnavailable}, got.code, got.text) // not all came, or not in time
+		})
+		_, err := io.WriteString(end, `{"type":"FeatureCollection","features":[`)
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		free := s.budget.held.TryAcquire(heldBudget)
+		if free {
+			s.budget.held.Release(heldBudget)
+		}
+		return !free
+	}, 10*time.Second, time.Millisecond, "they keep something")
+	fifth := func() response {
+		return send(t, http.MethodPost, url+"/upload?filename=b.igc", strings.NewReader(igcOf(1)), "Content-Type", "application/vnd.fai.igc")
+	}
+	require.Eventually(t, func() bool { return fifth().code == http.StatusServiceUnavailable }, 10*time.Second, time.Millisecond)
+	for size := freeBody * 2; size <= 2*largeBody; size *= 4 {
+		got := send(t, http.MethodPost, url+"/upload", strings.NewReader(padded("f", size)), "Content-Type", "application/json")
+		assert.Equal(t, http.StatusCreated, got.code, "%d bytes: %s", size, got.text)
+	}
+	assertReleased(t, s.budget)
+	for _, end := range ends {
+		require.NoError(t, end.Close())
+	}
+	sending.Wait()
+}
+
+func TestUploadReader_EndsAfterItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &uploadReader{
+			source: iotest.OneByteReader(strings.NewReader(strings.Repeat("x", 10*uploadStep))), end: time.Now().Add(uploadTime),
+			pacing: &pacing{ctx: t.Context(), budget: newBudget()}, controller: http.NewResponseController(httptest.NewRecorder()),
+		}
+		buffer, read := make([]byte, 1), 0
+		for {
+			n, err := r.Read(buffer)
+			read += n
+			if err != nil {
+				require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+				break
+			}
+			if read%uploadStep == 0 {
+				time.Sleep(uploadTime/4 + time.Second) // of the bubble's clock
+			}
+		}
+		assert.Equal(t, 4*uploadStep, read)
+	})
 }
