@@ -220,6 +220,8 @@ func TestPage_TellsFlyingSilentAndLandedApart(t *testing.T) {
 	b.waitFor(t, `document.getElementById("totals").textContent == "1 SOS, 1 flying, 1 silent, 1 landed"`)
 	b.waitFor(t, `document.querySelector("[data-flight=f-2] th").textContent == "<b>bert</b>"`)
 	b.waitFor(t, `document.querySelectorAll(".leaflet-tooltip").length == 4`)
+	// Bert is where Dora is, who is in distress.
+	b.waitFor(t, `[...document.querySelectorAll(".leaflet-tooltip.is-covered")].map((label) => label.textContent.slice(0, 11)).join() == "<b>bert</b>"`)
 	b.waitFor(t, `(document.querySelector("[data-flight=f-1] button").click(), document.querySelector("#chart canvas") != null)`)
 	b.waitFor(t, `(document.getElementById("filter").value = "carla", document.getElementById("filter").dispatchEvent(new Event("input")), document.querySelectorAll("#pilots tr").length == 1)`)
 	b.waitFor(t, `location.hash.includes("filter=carla")`)

@@ -5,7 +5,7 @@ import * as feed from "./feed.js";
 import { gridLayer } from "./grid.js";
 import { Replay } from "./replay.js";
 import * as state from "./state.js";
-import { Chart, colourOf, PilotView } from "./view.js";
+import { Chart, colourOf, declutter, PilotView } from "./view.js";
 
 const L = window.L;
 const byId = (id) => document.getElementById(id);
@@ -22,6 +22,7 @@ let seen; // when the last event came
 let calls = []; // for help, oldest first
 let chosen = "";
 let fitted = false;
+let ranked = []; // the views in the order of how much they matter
 
 const map = L.map("map", { renderer: L.canvas({ padding: 0.3 }), zoomSnap: 0.5, preferCanvas: true });
 map.attributionControl.setPrefix(false);
@@ -65,6 +66,7 @@ function remember() {
   history.replaceState(null, "", `#${hash}`);
 }
 map.on("moveend", remember);
+map.on("zoomend moveend", () => declutter(ranked));
 
 function flightOf({ id, pilot_id, device_id }) {
   if (!flights.has(id)) flights.set(id, { id, name: pilot_id || id, pilot: pilot_id, device: device_id, fixes: [], flown: 0, flownTo: -Infinity });
@@ -203,6 +205,9 @@ function showViews(listed) {
     if (!views.has(flight.id)) views.set(flight.id, new PilotView(map, flight.name, () => choose(flight.id)));
     views.get(flight.id).show(is, { byClimb: byId("colour").value === "climb", isChosen: flight.id === chosen });
   }
+  // The chosen pilot's name matters most, then who comes first in the list.
+  ranked = [...listed].sort((a, b) => (b.flight.id === chosen) - (a.flight.id === chosen)).map(({ flight }) => views.get(flight.id));
+  declutter(ranked);
 }
 
 function newRow(flight) {

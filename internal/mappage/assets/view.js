@@ -70,6 +70,20 @@ export class PilotView {
   }
 }
 
+// declutter hides the names that would lie on others, of views in the order of how much
+// they matter; the dots stay.
+export function declutter(views) {
+  const labels = views.map(({ dot }) => dot.getTooltip()?.getElement()).filter(Boolean);
+  const boxes = labels.map((label) => label.getBoundingClientRect());
+  const kept = [];
+  labels.forEach((label, i) => {
+    const box = boxes[i];
+    const isFree = kept.every((other) => box.right < other.left || other.right < box.left || box.bottom < other.top || other.bottom < box.top);
+    if (isFree) kept.push(box);
+    label.classList.toggle("is-covered", !isFree);
+  });
+}
+
 // pieces cuts a track where the climb's colour changes.
 function pieces(fixes) {
   const all = [];
