@@ -21,10 +21,11 @@ func ParseTimestamp(text []byte) (microseconds int64, reason string) {
 		text[17], text[18] = '5', '9'
 	}
 	var at time.Time
-	if err := at.UnmarshalText(text); err != nil {
-		if hasNoZone(text) {
-			return 0, "must have a zone: end it with Z or an offset such as +02:00"
-		}
+	err := at.UnmarshalText(text)
+	switch {
+	case err != nil && hasNoZone(text):
+		return 0, "must have a zone: end it with Z or an offset such as +02:00"
+	case err != nil || !isStrict(text):
 		return 0, "must be an RFC 3339 time such as 2026-07-14T12:30:05.25Z"
 	}
 	if leap {
@@ -34,6 +35,17 @@ func ParseTimestamp(text []byte) (microseconds int64, reason string) {
 		}
 	}
 	return at.UnixMicro(), ""
+}
+
+// isStrict reports whether a time that package time accepts is one of RFC 3339. The
+// package accepts an hour of one digit, a decimal comma, and offsets of a day.
+func isStrict(text []byte) bool {
+	const hour, fraction, offset = len("2006-01-02T"), len("2006-01-02T15:04:05"), len("+07:00")
+	if text[hour+2] != ':' || text[fraction] == ',' {
+		return false
+	}
+	zone := text[len(text)-offset:]
+	return text[len(text)-1] == 'Z' || string(zone[1:3]) < "24" && string(zone[4:]) < "60"
 }
 
 // hasNoZone reports whether text is an RFC 3339 time that lacks only its zone.
