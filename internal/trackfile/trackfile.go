@@ -75,9 +75,13 @@ type File struct {
 	// Name is the path that the file came with; empty when it came without.
 	Name string
 
-	// FlightID, Device and Pilot are what the file says of itself. They are known
-	// when the first fix is handed over; empty if the file does not say.
-	FlightID, Device, Pilot string
+	// Device and Pilot are what the file says of itself before its first fix; empty if
+	// it does not say.
+	Device, Pilot string
+
+	// FlightID is the flight_id of a GeoJSON file. It is known when the first fix is
+	// handed over if it stands before the features, and else too late.
+	FlightID string
 
 	source *bufio.Reader
 	format *format
