@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -156,6 +159,11 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane, check func(head []byte) 
 		}
 		source = part
 	}
+	if mediaType == "application/x-www-form-urlencoded" {
+		if source, problem = fieldOf(source, l); problem != nil {
+			return b, problem
+		}
+	}
 	if err := b.readFrom(source, check); err != nil {
 		return b, readProblem(err, l)
 	}
@@ -262,6 +270,108 @@ func (b *budget) filePart(source io.Reader, boundary string, l *lane.Lane) (io.R
 	return nil, malformed(fmt.Sprintf(`The form has no part named "file" among its first %d.`, maxParts))
 }
 
+// fieldOf returns the field "file" or "data" of an urlencoded form, or the body itself
+// if it is none: clients say so of raw bodies, too, which begin with no letter.
+func fieldOf(source io.Reader, l *lane.Lane) (io.Reader, *problem) {
+	bounded := &boundedReader{source: source, left: maxBeforeFile}
+	buffered := bufio.NewReaderSize(bounded, 512)
+	first, err := buffered.Peek(1)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, readProblem(err, l)
+	}
+	var field io.Reader = buffered
+	if len(first) == 1 && (first[0]|' ' >= 'a' && first[0]|' ' <= 'z') {
+		f := &fieldReader{source: buffered}
+		if err := f.find("file", "data"); err != nil {
+			p := readProblem(err, l)
+			if p.Status == http.StatusBadRequest {
+				p.Detail = fmt.Sprintf(`The form has no field "file" or "data" in its first %d bytes.`, maxBeforeFile)
+			}
+			return nil, p
+		}
+		field = f
+	}
+	bounded.left = math.MaxInt
+	return field, nil
+}
+
+// fieldReader reads a field of an urlencoded form, as what its escapes stand for.
+type fieldReader struct {
+	source *bufio.Reader
+	end    bool
+}
+
+// find skips the fields before the first one with one of the names. It returns io.EOF
+// if there is none.
+func (r *fieldReader) find(names ...string) error {
+	for {
+		var name []byte
+		inName := true
+		for inName {
+			c, err := r.source.ReadByte()
+			if err != nil {
+				return err
+			}
+			if inName = c != '=' && c != '&'; inName {
+				name = append(name, c)
+			} else if c == '=' && slices.Contains(names, string(name)) {
+				return nil
+			} else if c == '=' {
+				if err := r.skip(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// skip skips a value, and the sign behind it.
+func (r *fieldReader) skip() error {
+	for {
+		c, err := r.source.ReadByte()
+		if err != nil || c == '&' {
+			return err
+		}
+	}
+}
+
+// Read implements io.Reader.
+func (r *fieldReader) Read(p []byte) (n int, err error) {
+	for n < len(p) && !r.end {
+		if n > 0 && r.source.Buffered() == 0 {
+			return n, nil // what is there need not wait for more
+		}
+		c, err := r.source.ReadByte()
+		switch {
+		case err != nil:
+			return n, err
+		case c == '&':
+			r.end = true
+			return n, io.EOF
+		case c == '+':
+			c = ' '
+		case c == '%':
+			var digits [2]byte
+			if _, err := io.ReadFull(r.source, digits[:]); err != nil {
+				if errors.Is(err, io.EOF) {
+					err = io.ErrUnexpectedEOF
+				}
+				return n, err
+			}
+			if _, err := hex.Decode(digits[:1], digits[:]); err != nil {
+				return n, fmt.Errorf("read an escape: %w", err)
+			}
+			c = digits[0]
+		}
+		p[n] = c
+		n++
+	}
+	if r.end {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
 func malformed(detail string) *problem {
 	return &problem{Status: http.StatusBadRequest, Title: "Malformed body", Detail: detail}
 }
@@ -288,6 +398,9 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 func readProblem(err error, l *lane.Lane) *problem {
 	var limit *http.MaxBytesError
 	var refused *refusal
+	if p := encodingProblem(err); p != nil {
+		return p
+	}
 	switch {
 	case errors.As(err, &refused):
 		return refused.problem

@@ -13,10 +13,12 @@ import (
 )
 
 // The memory that requests hold, in bytes. Each connection may hold freeBody beside
-// what net/http needs; all the rest is counted from the first byte of a body until
-// its request is answered, and refused or kept waiting when there is no more. Live
-// memory stays below the sum of these four, whatever clients send, and a few MB of
-// decoded points and encoded tasks.
+// what net/http needs, and sniffed where it posts to the lane upload; all the rest is
+// counted from the first byte of a body until its request is answered, and refused or
+// kept waiting when there is no more. Live memory stays below the sum of these four,
+// of maxGzip*gzipMemory (18 MB) and zstdBudget (20 MB) for bodies that are
+// decompressed, and of maxUploads*uploadMemory (32 MB), whatever clients send, and a
+// few MB of decoded points and encoded tasks.
 const (
 	// readingBudget is for the bodies of usual size that are coming in: 1,500 of
 	// 16 kB.
@@ -79,7 +81,7 @@ type budget struct {
 	held                     *semaphore.Weighted
 	large                    *semaphore.Weighted // of one: who decodes a large body
 	forms                    *semaphore.Weighted // of those whose file is looked for
-	decompressors            *semaphore.Weighted // of bodies
+	gzip, zstd               *semaphore.Weighted // of bodies that are decompressed
 	pace                     *rate.Limiter       // of the reading of large bodies
 
 	pools      [3]sync.Pool // of *[]byte, of freeBody, 4*freeBody and maxUsual
@@ -98,7 +100,7 @@ func newBudget() *budget {
 	b := &budget{
 		reading: semaphore.NewWeighted(readingBudget), chunks: semaphore.NewWeighted(chunkBudget),
 		working: semaphore.NewWeighted(workingBudget), held: semaphore.NewWeighted(heldBudget), large: semaphore.NewWeighted(1),
-		forms: semaphore.NewWeighted(maxForms), decompressors: semaphore.NewWeighted(maxDecompressors),
+		forms: semaphore.NewWeighted(maxForms), gzip: semaphore.NewWeighted(maxGzip), zstd: semaphore.NewWeighted(zstdBudget),
 		pace: rate.NewLimiter(largeRate, chunkSize),
 	}
 	for i := range b.pools {

@@ -3,10 +3,16 @@ package handlers
 import (
 	"bytes"
 	"compress/gzip"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -23,10 +29,27 @@ func zipped(t *testing.T, text string) string {
 	return compressed.String()
 }
 
+// zstdOf compresses a text, with the window that is asked for; 0 is that of its size.
+func zstdOf(t *testing.T, text string, window int) string {
+	t.Helper()
+	var compressed bytes.Buffer
+	options := []zstd.EOption{zstd.WithEncoderConcurrency(1)}
+	if window > 0 {
+		options = append(options, zstd.WithWindowSize(window), zstd.WithSingleSegment(false))
+	}
+	w, err := zstd.NewWriter(&compressed, options...)
+	require.NoError(t, err)
+	_, err = w.Write([]byte(text))
+	require.NoError(t, err)
+	require.NoError(t, w.Flush()) // the frame does not say how large it is
+	require.NoError(t, w.Close())
+	return compressed.String()
+}
+
 func TestBodies_AreDecompressedUpToTheLanesLimit(t *testing.T) {
 	t.Parallel()
 	lanes := lane.All(lane.Options{})
-	_, url, pool := newTestServer(t, lanes)
+	s, url, pool := newTestServer(t, lanes)
 	bomb := zipped(t, strings.Repeat(" ", int(lanes[0].MaxBody)+1))
 	require.Less(t, len(bomb), 1<<20)
 	truncated := zipped(t, ownTracksPoint)
@@ -35,17 +58,28 @@ func TestBodies_AreDecompressedUpToTheLanesLimit(t *testing.T) {
 		path, encoding, body string
 		want                 int
 	}{
-		"an app":               {"/live/owntracks", "gzip", zipped(t, ownTracksPoint), http.StatusOK},
-		"a lane":               {"/live", "GZIP", zipped(t, padded("a", 10)), http.StatusCreated},
-		"empty":                {"/live/owntracks", "gzip", "", http.StatusOK},
-		"bomb to an app":       {"/live/overland", "gzip", bomb, http.StatusRequestEntityTooLarge},
-		"bomb to a lane":       {"/live", "gzip", bomb, http.StatusRequestEntityTooLarge},
-		"not gzip":             {"/live/owntracks", "gzip", ownTracksPoint, http.StatusBadRequest},
-		"truncated":            {"/live/owntracks", "gzip", truncated, http.StatusBadRequest},
-		"unknown, to an app":   {"/live/owntracks", "br", ownTracksPoint, http.StatusUnsupportedMediaType},
-		"unknown, to a lane":   {"/live", "br", padded("b", 10), http.StatusUnsupportedMediaType},
-		"twice, to an app":     {"/live/overland", "gzip, gzip", zipped(t, overlandBatch), http.StatusUnsupportedMediaType},
-		"zstd is not accepted": {"/live", "zstd", padded("c", 10), http.StatusUnsupportedMediaType},
+		"an app":                       {"/live/owntracks", "gzip", zipped(t, ownTracksPoint), http.StatusOK},
+		"a lane":                       {"/live", "GZIP", zipped(t, padded("a", 10)), http.StatusCreated},
+		"empty":                        {"/live/owntracks", "gzip", "", http.StatusOK},
+		"bomb to an app":               {"/live/overland", "gzip", bomb, http.StatusRequestEntityTooLarge},
+		"bomb to a lane":               {"/live", "gzip", bomb, http.StatusRequestEntityTooLarge},
+		"not gzip":                     {"/live/owntracks", "gzip", ownTracksPoint, http.StatusBadRequest},
+		"truncated":                    {"/live/owntracks", "gzip", truncated, http.StatusBadRequest},
+		"unknown, to an app":           {"/live/owntracks", "br", ownTracksPoint, http.StatusUnsupportedMediaType},
+		"unknown, to a lane":           {"/live", "br", padded("b", 10), http.StatusUnsupportedMediaType},
+		"twice, to an app":             {"/live/overland", "gzip, gzip", zipped(t, overlandBatch), http.StatusUnsupportedMediaType},
+		"zstd, to an app":              {"/live/owntracks", "zstd", zstdOf(t, ownTracksPoint, 0), http.StatusOK},
+		"zstd, to a lane":              {"/live", "zstd", zstdOf(t, padded("c", 300_000), 0), http.StatusCreated},
+		"its largest window":           {"/live", "ZSTD", zstdOf(t, padded("d", 300_000), maxWindow), http.StatusCreated},
+		"a larger window":              {"/live", "zstd", zstdOf(t, padded("e", 10), 2*maxWindow), http.StatusUnsupportedMediaType},
+		"a window in a second frame":   {"/live", "zstd", zstdOf(t, " ", 1<<20) + zstdOf(t, padded("f", 10), 2*maxWindow), http.StatusUnsupportedMediaType},
+		"two frames":                   {"/live", "zstd", zstdOf(t, " ", 1<<20) + zstdOf(t, padded("g", 10), 1<<20), http.StatusCreated},
+		"a large frame of one segment": {"/live", "zstd", "\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x00\x01\x00\x00\x01\x00\x00", http.StatusUnsupportedMediaType},
+		"zstd bomb to a lane":          {"/live", "zstd", zstdOf(t, strings.Repeat(" ", int(lanes[0].MaxBody)+1), 0), http.StatusRequestEntityTooLarge},
+		"zstd, empty":                  {"/live/owntracks", "zstd", "", http.StatusOK},
+		"not zstd":                     {"/live", "zstd", padded("h", 10), http.StatusBadRequest},
+		"zstd, truncated":              {"/live", "zstd", zstdOf(t, padded("i", 10), 0)[:30], http.StatusBadRequest},
+		"zstd in gzip":                 {"/live", "zstd, gzip", zipped(t, zstdOf(t, padded("j", 10), 0)), http.StatusUnsupportedMediaType},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := send(t, "POST", url+c.path, strings.NewReader(c.body), "Content-Type", "application/json", "Content-Encoding", c.encoding)
@@ -54,5 +88,72 @@ func TestBodies_AreDecompressedUpToTheLanesLimit(t *testing.T) {
 	}
 	var points int
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM live_track_points").Scan(&points))
-	assert.Equal(t, 2, points)
+	assert.Equal(t, 5, points)
+	assert.True(t, s.budget.gzip.TryAcquire(maxGzip), "all decompressors are released")
+	assert.True(t, s.budget.zstd.TryAcquire(zstdBudget), "all windows are released")
+}
+
+// What a window takes is known before it is made, and refused when there is no room.
+func TestBudget_BoundsTheWindowsOfZstd(t *testing.T) {
+	t.Parallel()
+	b := newBudget()
+	request := httptest.NewRequest(http.MethodPost, "/", nil)
+	request.Header.Set("Content-Encoding", "zstd")
+	body := zstdOf(t, padded("a", 10), maxWindow)
+	var done []func()
+	for range zstdBudget / (maxWindow + zstdMemory) {
+		_, release, err := b.decompress(request, strings.NewReader(body))
+		require.NoError(t, err)
+		done = append(done, release)
+	}
+	_, _, err := b.decompress(request, strings.NewReader(body))
+	require.ErrorIs(t, err, errBudget)
+	for _, release := range done {
+		release()
+	}
+	plain, release, err := b.decompress(request, strings.NewReader(body))
+	require.NoError(t, err)
+	defer release()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	text, err := io.ReadAll(plain)
+	require.NoError(t, err)
+	runtime.ReadMemStats(&after)
+	assert.Equal(t, padded("a", 10), string(text))
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(maxWindow+zstdMemory))
+}
+
+func TestFlymaster_AcceptsAField(t *testing.T) {
+	t.Parallel()
+	_, address, pool := newTestServer(t, lane.All(lane.Options{FlymasterSecret: "s"}))
+	file := func(serial int64) string {
+		return fmt.Sprintf("%d, %s\r\n1784024135,1784024130,46.68605,7.86372,1954,10.4,211\r\nEOF\r\n", serial, lane.FlymasterKey(serial, "s"))
+	}
+	form := func(name string, serial int64) string {
+		return url.Values{"a": {"1&2"}, name: {file(serial)}, "z": {"3"}}.Encode()
+	}
+	for name, c := range map[string]struct {
+		body, encoding string
+		code           int
+	}{
+		"data":                    {form("data", 1), "", 201},
+		"file":                    {form("file", 2), "", 201},
+		"gzip":                    {zipped(t, form("data", 3)), "gzip", 201},
+		"a raw file":              {file(4), "", 201},
+		"a key that is wrong":     {strings.Replace(form("data", 5), "data=5", "data=6", 1), "", 403},
+		"no such field":           {"a=1&dat=2", "", 400},
+		"too much before it":      {"a=" + strings.Repeat("x", maxBeforeFile) + "&" + form("data", 7), "", 400},
+		"an escape that is none":  {strings.Replace(form("data", 8), "%0D", "%0", 1), "", 400},
+		"an escape that ends":     {strings.TrimSuffix(url.Values{"data": {file(9)}}.Encode(), "0A"), "", 400},
+		"a field that breaks off": {form("data", 10)[:60], "", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := send(t, http.MethodPost, address+"/flymaster", strings.NewReader(c.body),
+				"Content-Type", "application/x-www-form-urlencoded", "Content-Encoding", c.encoding)
+			assert.Equal(t, c.code, got.code, got.text)
+		})
+	}
+	var devices []int64
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT array_agg(device_id ORDER BY device_id) FROM flymaster").Scan(&devices))
+	assert.Equal(t, []int64{1, 2, 3, 4}, devices)
 }

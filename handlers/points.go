@@ -7,6 +7,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"tracklane/internal/auth"
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
 	"tracklane/store"
@@ -21,47 +22,53 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		received := time.Now()
 		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
-		requestID := requestID(c)
+		requestID(c)
 		claims, problem := s.authorize(c, l, tokenOf(c.Request), received)
 		if problem = s.limitToken(c, claims, problem, received); problem != nil {
 			problem.write(c, l)
 			return
 		}
-		body, problem := s.readBody(c, l, s.deviceCheck(c, l, received))
-		defer body.release()
-		if problem != nil {
-			problem.write(c, l)
-			return
-		}
-		space, done, problem := s.budget.takeTurn(c.Request.Context(), body.size)
-		if problem != nil {
-			problem.write(c, l)
-			return
-		}
-		defer done()
-		decoded, err := body.decode(l, space, lane.DecodeOptions{Now: received, RequestID: requestID})
-		if err != nil {
-			decodeProblem(err).write(c, l)
-			return
-		}
-		if problem := claim(decoded.Points, claims); problem != nil {
-			problem.write(c, l)
-			return
-		}
-		if decoded.RejectedTotal > 0 {
-			s.config.Recorder.Rejected(l, decoded.RejectedTotal)
-		}
-		if decoded.Points.Len() == 0 {
-			unusable(decoded).write(c, l)
-			return
-		}
-		response, problem := s.ingest(c, ingest, l, &decoded)
-		if problem != nil {
-			problem.write(c, l)
-			return
-		}
-		response.write(c, l)
+		s.acceptPoints(c, ingest, l, claims, received)
 	}
+}
+
+// acceptPoints reads and stores the points of a body in a lane's own format, whose
+// sender may post.
+func (s *Server) acceptPoints(c *gin.Context, ingest *Ingest, l *lane.Lane, claims *auth.Claims, received time.Time) {
+	body, problem := s.readBody(c, l, s.deviceCheck(c, l, received))
+	defer body.release()
+	if problem != nil {
+		problem.write(c, l)
+		return
+	}
+	space, done, problem := s.budget.takeTurn(c.Request.Context(), body.size)
+	if problem != nil {
+		problem.write(c, l)
+		return
+	}
+	defer done()
+	decoded, err := body.decode(l, space, lane.DecodeOptions{Now: received, RequestID: requestID(c)})
+	if err != nil {
+		decodeProblem(err).write(c, l)
+		return
+	}
+	if problem := claim(decoded.Points, claims); problem != nil {
+		problem.write(c, l)
+		return
+	}
+	if decoded.RejectedTotal > 0 {
+		s.config.Recorder.Rejected(l, decoded.RejectedTotal)
+	}
+	if decoded.Points.Len() == 0 {
+		unusable(decoded).write(c, l)
+		return
+	}
+	response, problem := s.ingest(c, ingest, l, &decoded)
+	if problem != nil {
+		problem.write(c, l)
+		return
+	}
+	response.write(c, l)
 }
 
 // decode decodes the points and releases the body. They take the memory of those

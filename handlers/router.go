@@ -71,6 +71,8 @@ type Server struct {
 
 	uploadShares shares // of the senders in uploads
 
+	uploadBounds uploadBounds
+
 	senders  *rateLimiter
 	underWay atomic.Int64 // requests
 	stopping atomic.Bool
@@ -81,7 +83,8 @@ type Server struct {
 // New returns the server of a process: of its probes, of the operators'
 // endpoints, and of the lanes where there is an Ingest. It starts nothing.
 func New(config Config) *Server {
-	s := &Server{config: config, budget: newBudget(), uploads: semaphore.NewWeighted(maxUploads), rejectedLog: rate.NewLimiter(1, 10), description: apidoc.New(),
+	s := &Server{config: config, budget: newBudget(), uploads: semaphore.NewWeighted(maxUploads),
+		uploadBounds: uploadBounds{points: 10_000_000, stored: 2 << 30}, rejectedLog: rate.NewLimiter(1, 10), description: apidoc.New(),
 		senders: newRateLimiter(config.Access.RateLimit, config.Access.RateBurst)}
 	s.page = statuspage.New(s.pageSnapshot, config.Logger)
 	clients := func(router *gin.Engine) {

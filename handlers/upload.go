@@ -1,9 +1,10 @@
 package handlers
 
 import (
-	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -36,8 +36,10 @@ const (
 	maxRatio     = 100
 	freeExpanded = 16 << 20
 
-	// maxUploads is how many uploads of files are under way; each holds some 500 kB.
-	maxUploads = 16
+	// maxUploads is how many uploads of files are under way; each holds uploadMemory
+	// bytes at the most, the text of its response included.
+	maxUploads   = 16
+	uploadMemory = 2 << 20
 
 	// maxSenderUploads is how many of them may be of one pilot, or of one address
 	// whose tokens name none.
@@ -47,52 +49,53 @@ const (
 	uploadBatch = 1000
 )
 
+// uploadBounds is how many points a request with files may store, and how many bytes
+// of the table they may fill. A body's size does not bound them: a compressed file
+// becomes larger, and a flight's texts are stored with each point.
+type uploadBounds struct {
+	points int
+	stored int64
+}
+
 // postUpload handles the posts to the lane upload: our own JSON as on the other
 // lanes, and files of flights.
 func (s *Server) postUpload(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
-	points := s.postPoints(ingest, l)
 	return func(c *gin.Context) {
-		if isOwnJSON(c.Request) {
-			points(c)
+		received := time.Now()
+		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
+		requestID(c)
+		claims, problem := s.authorize(c, l, tokenOf(c.Request), received)
+		if problem = s.limitToken(c, claims, problem, received); problem != nil {
+			problem.write(c, l)
+			return
+		}
+		body, problem := s.openUpload(c, l)
+		if problem != nil {
+			problem.write(c, l)
+			return
+		}
+		defer body.done()
+		if body.files {
+			s.acceptFiles(c, ingest, l, claims, body, received)
 		} else {
-			s.postFiles(c, ingest, l)
+			s.acceptPoints(c, ingest, l, claims, received)
 		}
 	}
 }
 
-// isOwnJSON reports whether a request is JSON as its type says or, without one, its
-// first byte.
-func isOwnJSON(r *http.Request) bool {
-	switch header := r.Header.Get("Content-Type"); header {
-	case "application/json":
-		return true
-	case "":
-		buffered := bufio.NewReaderSize(r.Body, 512)
-		prefix, _ := buffered.Peek(1) // the next read returns its error
-		r.Body = struct {
-			io.Reader
-			io.Closer
-		}{buffered, r.Body}
-		return len(prefix) == 0 || !bytes.Contains([]byte("AHBIGP<\xef\x1f"), prefix)
-	default:
-		mediaType, _, err := mime.ParseMediaType(header)
-		return err != nil || mediaType == "application/json" || mediaType == "text/json"
-	}
-}
-
 // fileType returns the media type of a request with files, or a problem if it is
-// that of something else.
+// that of something else. It is empty if the bytes alone say what they are.
 func fileType(r *http.Request) (mediaType string, parameters map[string]string, _ *problem) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" && encoding != "gzip" {
-		return "", nil, wrongType("The body may be compressed with gzip alone.")
-	}
 	header := r.Header.Get("Content-Type")
 	if header == "" {
 		return "", nil, nil
 	}
 	mediaType, parameters, err := mime.ParseMediaType(header)
-	if err != nil || !strings.HasPrefix(mediaType, "text/") && !slices.Contains(trackfile.MediaTypes(), mediaType) &&
-		!slices.Contains([]string{"multipart/form-data", "application/octet-stream", "application/x-www-form-urlencoded", "application/xml"}, mediaType) {
+	switch {
+	case err == nil && isJSON(mediaType):
+		return "", nil, nil
+	case err != nil || !strings.HasPrefix(mediaType, "text/") && !slices.Contains(trackfile.MediaTypes(), mediaType) &&
+		!slices.Contains([]string{"multipart/form-data", "application/octet-stream", "application/x-www-form-urlencoded", "application/xml"}, mediaType):
 		return "", nil, wrongType("Send the body as application/json, or a file as IGC, GPX, KML, KMZ, GeoJSON, CSV, NDJSON, a zip or gzip file of these, or a form of files.")
 	}
 	return mediaType, parameters, nil
@@ -114,34 +117,30 @@ type upload struct {
 
 	expanded int
 	pacing   pacing
-	ids      map[string]string // of flights, to the names of their files
+	ids      map[string]origin // of flights, to their files
 	files    []*uploadedFile
 	rejected []fileRejection
+	named    int                    // rejections of files
 	fault    *trackfile.FormatError // the first one
 
 	queued               bool
+	points               int   // accepted
+	stored               int64 // bytes of the table that they fill
 	inserted, duplicates int
 	rejectedTotal        int
 }
 
-// postFiles handles a post of files: it stores their points in batches while the
-// body is read.
-func (s *Server) postFiles(c *gin.Context, ingest *Ingest, l *lane.Lane) {
-	received := time.Now()
-	defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
+// acceptFiles stores the points of a body with files in batches while it is read.
+func (s *Server) acceptFiles(c *gin.Context, ingest *Ingest, l *lane.Lane, claims *auth.Claims, body *uploadBody, received time.Time) {
 	u := &upload{
-		Server: s, c: c, ingestTo: ingest, lane: l, ids: make(map[string]string),
+		Server: s, c: c, ingestTo: ingest, lane: l, claims: claims, ids: make(map[string]origin),
 		options: lane.DecodeOptions{Now: received, RequestID: requestID(c)},
 		flight: lane.Flight{
 			ID: c.Query("flight_id"), DeviceID: c.Query("device_id"), PilotID: c.Query("pilot_id"), RaceID: c.Query("race_id"),
 		},
 		pacing: pacing{ctx: c.Request.Context(), budget: s.budget},
 	}
-	var problem *problem
-	u.claims, problem = s.authorize(c, l, tokenOf(c.Request), received)
-	if problem = s.limitToken(c, u.claims, problem, received); problem == nil {
-		problem = u.receive()
-	}
+	problem := u.receive(body)
 	if u.rejectedTotal > 0 {
 		s.config.Recorder.Rejected(l, u.rejectedTotal)
 	}
@@ -156,7 +155,7 @@ func (s *Server) postFiles(c *gin.Context, ingest *Ingest, l *lane.Lane) {
 }
 
 // receive reads and stores the files of the body.
-func (u *upload) receive() *problem {
+func (u *upload) receive(body *uploadBody) *problem {
 	r := u.c.Request
 	mediaType, parameters, problem := fileType(r)
 	if problem != nil {
@@ -179,16 +178,12 @@ func (u *upload) receive() *problem {
 		return tooManyLargeRequests()
 	}
 	defer u.uploadShares.release(sender)
-	body := &uploadReader{
-		end:    time.Now().Add(uploadTime),
-		source: http.MaxBytesReader(u.c.Writer, r.Body, maxUpload), pacing: &u.pacing,
-		controller: http.NewResponseController(u.c.Writer),
-	}
+	content := u.content(body)
 	var err error
 	if mediaType == "multipart/form-data" {
-		err = u.readForm(body, parameters["boundary"])
+		err = u.readForm(content, parameters["boundary"])
 	} else {
-		err = u.walk(body, u.fileName(), mediaType)
+		err = u.walk(content, u.fileName(), mediaType)
 	}
 	return u.problem(err)
 }
@@ -257,20 +252,23 @@ func (t *tail) Read(p []byte) (int, error) {
 func (u *upload) walk(source io.Reader, name, mediaType string) error {
 	limits := trackfile.Limits{
 		Expanded: maxExpanded, Ratio: maxRatio, FreeExpanded: freeExpanded, Files: maxFiles,
-		Pace: func(n int) error {
-			if u.expanded += n; u.expanded > maxExpanded {
-				return trackfile.ErrLimits
-			}
-			return u.pacing.wait(n)
-		},
+		Pace: u.expand,
 	}
 	err := trackfile.Walk(source, name, mediaType, limits, u.store)
 	var format *trackfile.FormatError
 	if errors.As(err, &format) {
-		u.blame(&uploadedFile{Name: name}, format)
+		u.blame(&uploadedFile{Name: shownName(name)}, format)
 		return nil
 	}
 	return err
+}
+
+// expand counts bytes that came of compressed ones, and waits until they may be read.
+func (u *upload) expand(n int) error {
+	if u.expanded += n; u.expanded > maxExpanded {
+		return trackfile.ErrLimits
+	}
+	return u.pacing.wait(n)
 }
 
 // problem returns what the client hears of an error that ended the upload; nil if
@@ -278,6 +276,7 @@ func (u *upload) walk(source io.Reader, name, mediaType string) error {
 func (u *upload) problem(err error) *problem {
 	var stop *stopError
 	var limit *http.MaxBytesError
+	var many *manyPointsError
 	fault := &trackfile.FormatError{Reason: "The body ended before it was complete, or is malformed; send all of it again."}
 	result := malformed(fault.Reason)
 	switch {
@@ -293,15 +292,26 @@ func (u *upload) problem(err error) *problem {
 	case errors.As(err, &limit):
 		fault.Reason = fmt.Sprintf("A body must not exceed %d bytes; send the files in several requests.", maxUpload)
 		result = uploadTooLarge(fault.Reason)
+	case errors.As(err, &many):
+		fault.Reason = many.Error()
+		result = uploadTooLarge(fault.Reason)
 	case errors.Is(err, trackfile.ErrLimits):
 		fault.Reason = sentence(trackfile.ErrLimits.Error())
 		result = uploadTooLarge(fault.Reason)
 	}
-	if u.points() == 0 {
+	if u.points == 0 {
 		return result
 	}
 	u.blame(&uploadedFile{}, fault)
 	return nil
+}
+
+// manyPointsError says that a request would store more than one may.
+type manyPointsError uploadBounds
+
+func (e *manyPointsError) Error() string {
+	return fmt.Sprintf("The files of a request must not hold more than %d points, and these not fill more than %d MB of the table with the texts of their flights; "+
+		"send the files in several requests.", e.points, e.stored>>20)
 }
 
 func uploadTooLarge(detail string) *problem {
@@ -318,7 +328,7 @@ func (u *upload) store(file *trackfile.File) error {
 	if len(u.files) == maxFiles {
 		return trackfile.ErrLimits
 	}
-	f := &uploadedFile{Name: file.Name}
+	f := &uploadedFile{Name: shownName(file.Name)}
 	u.files = append(u.files, f)
 	if held := int64(file.Held()); held > 0 {
 		ctx, cancel := context.WithTimeout(u.c.Request.Context(), turnTimeout)
@@ -352,8 +362,16 @@ func (u *upload) store(file *trackfile.File) error {
 	return b.flush()
 }
 
-// flightID returns the id of a file's flight. Two files of one name in several
-// directories are two flights.
+// origin is the file of a flight: two of one name and one first fix are the same one.
+type origin struct {
+	name  string
+	first lane.Fix
+}
+
+// flightID returns the id of a file's flight. Different files of one name in a request
+// are different flights: the first has the id that its name says, the others more of
+// their paths or, where these are the same, a mark of what they begin with. The same
+// request has the same ids each time.
 func (u *upload) flightID(file *trackfile.File, first lane.Fix) string {
 	for _, id := range []string{u.flight.ID, file.FlightID} {
 		if id != "" {
@@ -368,14 +386,19 @@ func (u *upload) flightID(file *trackfile.File, first lane.Fix) string {
 		} else if u.flight.PilotID != "" {
 			pilot = u.flight.PilotID
 		}
-		return trackfile.RecordedID(pilot, lane.TimeOf(first.Time), file.Device)
+		if id = trackfile.RecordedID(pilot, lane.TimeOf(first.Time), file.Device); id == "" {
+			return ""
+		}
 	}
-	if other, taken := u.ids[id]; taken && other != file.Name {
-		directory := path.Base(path.Dir(strings.ReplaceAll(file.Name, `\`, "/")))
-		id = trackfile.FlightID(directory + "-" + id)
+	from := origin{file.Name, lane.Fix{Time: first.Time, Lat: first.Lat, Lon: first.Lon}}
+	for _, candidate := range append([]string{id}, trackfile.LongerIDs(file.Name)...) {
+		if other, taken := u.ids[candidate]; !taken || other == from {
+			u.ids[candidate] = from
+			return candidate
+		}
 	}
-	u.ids[id] = file.Name
-	return id
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", file.Name, from.first))
+	return trackfile.FlightID(id + "-" + hex.EncodeToString(sum[:8]))
 }
 
 // uploadBatcher gathers the points of a file, and stores them batch by batch.
@@ -427,6 +450,10 @@ func (b *uploadBatcher) flush() error {
 	if problem := claim(b.points, b.claims); problem != nil {
 		return &stopError{problem}
 	}
+	size := b.points.StoredSize()
+	if b.upload.points+b.points.Len() > b.uploadBounds.points || b.stored+size > b.uploadBounds.stored {
+		return (*manyPointsError)(&b.uploadBounds)
+	}
 	decoded := lane.Decoded{Points: b.points}
 	response, problem := b.ingest(b.c, b.ingestTo, b.lane, &decoded)
 	if problem != nil && problem.Status != http.StatusUnprocessableEntity {
@@ -443,6 +470,8 @@ func (b *uploadBatcher) flush() error {
 	b.rejectedTotal += unnamed
 	b.file.RejectedTotal += unnamed
 	b.file.Points += response.points
+	b.upload.points += response.points
+	b.stored += size
 	b.queued = b.queued || response.code == http.StatusAccepted
 	b.inserted += response.inserted
 	b.duplicates += response.duplicates

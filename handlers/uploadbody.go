@@ -1,12 +1,20 @@
 package handlers
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"io"
+	"mime"
 	"net/http"
 	"os"
 	"sync"
 	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"tracklane/internal/lane"
+	"tracklane/internal/trackfile"
 )
 
 const (
@@ -16,6 +24,97 @@ const (
 	uploadStep  = 64 << 10
 	uploadTime  = 30 * time.Minute
 )
+
+// sniffed is how much of a body tells its kind, in bytes, where its type does not.
+const sniffed = 1 << 10
+
+// uploadBody is a body that was posted to the lane upload, without its
+// Content-Encoding.
+type uploadBody struct {
+	files   bool // it is not our own JSON
+	encoded bool
+	sent    *switchReader
+	plain   io.Reader
+	done    func() // must be called at the end of the request
+}
+
+// switchReader is a source that can be replaced by another one.
+type switchReader struct{ io.Reader }
+
+// openUpload finds out what a body is: our own JSON, which is the request's body then,
+// or files. The first bytes say it where the Content-Type is none or JSON. It is
+// called for who may post alone.
+func (s *Server) openUpload(c *gin.Context, l *lane.Lane) (*uploadBody, *problem) {
+	r := c.Request
+	header := r.Header.Get("Content-Type")
+	mediaType, _, err := mime.ParseMediaType(header)
+	if header != "" && err != nil {
+		_, _, problem := contentType(r, l)
+		return nil, problem
+	}
+	body := &uploadBody{sent: &switchReader{http.MaxBytesReader(c.Writer, r.Body, l.MaxBody)}, files: true}
+	body.encoded = isEncoded(r)
+	if body.plain, body.done, err = s.budget.decompress(r, body.sent); err != nil {
+		return nil, readProblem(err, l)
+	}
+	if header == "" || isJSON(mediaType) {
+		buffered := bufio.NewReaderSize(body.plain, sniffed)
+		prefix, _ := buffered.Peek(sniffed) // the next read returns its error
+		body.plain = buffered
+		body.files = trackfile.IsGeoJSON(prefix) || header == "" && !mayBeJSON(prefix)
+	}
+	if !body.files {
+		r.Body = io.NopCloser(body.plain)
+		r.Header.Del("Content-Encoding")
+	}
+	return body, nil
+}
+
+func isJSON(mediaType string) bool {
+	return mediaType == "application/json" || mediaType == "text/json"
+}
+
+// mayBeJSON reports whether a body without a type is not certain to be a file.
+func mayBeJSON(prefix []byte) bool {
+	return len(prefix) == 0 || !bytes.Contains([]byte("AHBIGP<\xef\x1f"), prefix[:1]) && !trackfile.IsCSV(prefix)
+}
+
+// content is the plain body of files, read at the pace of large ones.
+func (u *upload) content(body *uploadBody) io.Reader {
+	source := &uploadReader{
+		end:    time.Now().Add(uploadTime),
+		source: http.MaxBytesReader(u.c.Writer, u.c.Request.Body, maxUpload), pacing: &u.pacing,
+		controller: http.NewResponseController(u.c.Writer),
+	}
+	body.sent.Reader = source
+	if body.encoded {
+		return &expandingReader{upload: u, sent: source, plain: body.plain}
+	}
+	return body.plain
+}
+
+// expandingReader is a body without its Content-Encoding, within the limits of
+// compressed files.
+type expandingReader struct {
+	upload   *upload
+	sent     *uploadReader
+	plain    io.Reader
+	expanded int64
+}
+
+// Read implements io.Reader. It returns trackfile.ErrLimits, and the errors of the
+// request.
+func (r *expandingReader) Read(p []byte) (int, error) {
+	n, err := r.plain.Read(p)
+	r.expanded += int64(n)
+	if r.expanded > freeExpanded+maxRatio*r.sent.read {
+		return 0, trackfile.ErrLimits
+	}
+	if waiting := r.upload.expand(n); waiting != nil {
+		return 0, waiting
+	}
+	return n, err
+}
 
 // pacing bounds how fast large files are read and decompressed.
 type pacing struct {
@@ -46,6 +145,7 @@ type uploadReader struct {
 	controller *http.ResponseController
 	end        time.Time // of the time that it may take
 	step       int
+	read       int64 // bytes
 }
 
 // Read implements io.Reader.
@@ -62,6 +162,7 @@ func (r *uploadReader) Read(p []byte) (int, error) {
 	}
 	n, err := r.source.Read(p)
 	r.step -= n
+	r.read += int64(n)
 	if err == nil {
 		err = r.pacing.wait(n)
 	}

@@ -40,8 +40,28 @@ type fileRejection struct {
 	lane.Rejection
 }
 
-// rejectionsPerFile is how many rejections each of several files names.
-const rejectionsPerFile = 10
+const (
+	// rejectionsPerFile is how many rejections each of several files names, as long as
+	// there are no more than maxFileRejections of all files; from then on each names
+	// one.
+	rejectionsPerFile = 10
+	maxFileRejections = 1000
+
+	// maxShownName is how many characters of a file's path a response shows: the last
+	// ones.
+	maxShownName = 200
+)
+
+// shownName is a file's path as a response shows it.
+func shownName(name string) string {
+	if len(name) <= maxShownName {
+		return name
+	}
+	if runes := []rune(name); len(runes) > maxShownName {
+		return "…" + string(runes[len(runes)-maxShownName+1:])
+	}
+	return name
+}
 
 // reject names a point of a file that is left out.
 func (u *upload) reject(f *uploadedFile, r lane.Rejection) {
@@ -50,8 +70,9 @@ func (u *upload) reject(f *uploadedFile, r lane.Rejection) {
 	if len(u.rejected) < lane.MaxRejections {
 		u.rejected = append(u.rejected, fileRejection{f.Name, r})
 	}
-	if len(f.Rejected) < rejectionsPerFile {
+	if len(f.Rejected) == 0 || len(f.Rejected) < rejectionsPerFile && u.named < maxFileRejections {
 		f.Rejected = append(f.Rejected, r)
+		u.named++
 	}
 }
 
@@ -62,25 +83,15 @@ func (u *upload) blame(f *uploadedFile, fault *trackfile.FormatError) {
 	}
 	r := lane.Rejection{Field: "file", Error: fault.Reason}
 	u.reject(f, r)
-	if f.RejectedTotal > rejectionsPerFile {
-		f.Rejected[rejectionsPerFile-1] = r // whatever else there is
-	}
+	f.Rejected[len(f.Rejected)-1] = r // whatever else there is
 	if len(u.files) == 0 || u.files[len(u.files)-1] != f {
 		u.files = append(u.files, f) // a container
 	}
 }
 
-// points is how many points were accepted.
-func (u *upload) points() (n int) {
-	for _, f := range u.files {
-		n += f.Points
-	}
-	return n
-}
-
 // unusable returns a problem if no point was accepted.
 func (u *upload) unusable() *problem {
-	if u.points() > 0 {
+	if u.points > 0 {
 		return nil
 	}
 	decoded := lane.Decoded{RejectedTotal: u.rejectedTotal}
@@ -106,7 +117,7 @@ func (u *upload) unusable() *problem {
 
 // respond responds to an upload of which points were accepted.
 func (u *upload) respond() {
-	response := uploadResponse{Status: "queued", Points: u.points(), Rejected: u.rejected, RejectedTotal: u.rejectedTotal}
+	response := uploadResponse{Status: "queued", Points: u.points, Rejected: u.rejected, RejectedTotal: u.rejectedTotal}
 	code := http.StatusAccepted
 	if !u.queued {
 		code, response.Status = http.StatusCreated, "stored"

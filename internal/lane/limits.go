@@ -36,14 +36,20 @@ func tooManyPoints() error {
 	return &TooLargeError{fmt.Sprintf("A request must not hold more than %d points; send them in several requests.", MaxPoints)}
 }
 
+// StoredSize is about how many bytes of a table the points of one track fill, with the
+// texts of the track, which each row has.
+func (p *Points) StoredSize() int64 {
+	row := rowSize
+	for _, field := range p.Tracks[0].Fields {
+		row += len(field.Value)
+	}
+	return int64(p.Len()) * int64(row)
+}
+
 // checkStored returns a *TooLargeError if points of one track would fill more of
 // their table than a request may.
 func checkStored(points *Points) error {
-	row := rowSize
-	for _, field := range points.Tracks[0].Fields {
-		row += len(field.Value)
-	}
-	if size := points.Len() * row; size > maxStored {
+	if size := points.StoredSize(); size > maxStored {
 		return &TooLargeError{fmt.Sprintf("%d points, each stored with the texts of its track, would take %d MB, and those of a request %d MB at most; "+
 			"send them in several requests.", points.Len(), size>>20, maxStored>>20)}
 	}

@@ -20,6 +20,9 @@ func csvFormat() format {
 	}
 }
 
+// IsCSV reports whether a file that begins so is CSV, whose first line names columns.
+func IsCSV(prefix []byte) bool { return csvFormat().matches(prefix) }
+
 // csvHeader says what the columns of a CSV file are.
 type csvHeader struct {
 	separator byte

@@ -48,6 +48,36 @@ func ndjsonFormat() format {
 	}
 }
 
+// IsGeoJSON reports whether JSON that begins so is GeoJSON or NDJSON, and not tracklane's
+// own.
+func IsGeoJSON(prefix []byte) bool {
+	prefix = bytes.TrimPrefix(prefix, []byte("\xef\xbb\xbf"))
+	if firstByte(prefix) != '{' || bytes.Contains(prefix, []byte(`"track_points"`)) {
+		return false
+	}
+	if ndjsonFormat().matches(prefix) {
+		return true
+	}
+	found := false
+	// The error, of a prefix that breaks off, says nothing.
+	_ = jx.DecodeBytes(prefix).ObjBytes(func(d *jx.Decoder, key []byte) error {
+		switch kind := d.Next(); string(key) {
+		case "features":
+			found = found || kind == jx.Array
+		case "geometry":
+			found = found || kind == jx.Object || kind == jx.Null
+		case "type":
+			if kind == jx.String {
+				value, err := d.Str()
+				found = found || value == "Feature" || value == "FeatureCollection"
+				return err
+			}
+		}
+		return d.Skip()
+	})
+	return found
+}
+
 func firstByte(text []byte) byte {
 	if text = bytes.TrimLeft(text, " \t\r\n"); len(text) > 0 {
 		return text[0]

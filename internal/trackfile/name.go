@@ -38,6 +38,21 @@ func FlightID(name string) string {
 	return name
 }
 
+// LongerIDs returns what tells a file's flight from others whose files have the same
+// name: its id with more and more of the directories before it, up to eight.
+func LongerIDs(name string) []string {
+	id := FlightID(name)
+	parts := strings.Split(path.Clean("/"+strings.ReplaceAll(textOf([]byte(name)), `\`, "/")), "/")
+	parts = parts[1 : len(parts)-1]
+	var ids []string
+	for i := range min(len(parts), 8) {
+		if id = FlightID(parts[len(parts)-1-i] + "-" + id); id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // RecordedID returns an id for the flight of a file without a name: who flew, when
 // the first fix was, and with which logger. It is empty if neither pilot nor logger
 // are known: two flights could have the same then.
