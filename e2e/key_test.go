@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/apidoc/apidoctest"
 	"tracklane/internal/auth"
 )
 
@@ -35,7 +36,7 @@ func (k *keyRollout) replace(t *testing.T, place int, settings ...string) {
 
 // post sends points from one client until end is closed.
 func (k *keyRollout) post(end <-chan struct{}, client int) {
-	connections := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	connections := &http.Client{Transport: apidoctest.Over(&http.Transport{DisableKeepAlives: true}), Timeout: 20 * time.Second}
 	for i := client; ; i++ {
 		select {
 		case <-end:

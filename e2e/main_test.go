@@ -8,6 +8,7 @@ import (
 	"os"
 	"testing"
 
+	"tracklane/internal/apidoc/apidoctest"
 	"tracklane/internal/app"
 	"tracklane/internal/devservers/devserverstest"
 )
@@ -38,5 +39,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
+	os.Exit(apidoctest.Run(func() int {
+		return devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s })
+	}))
 }

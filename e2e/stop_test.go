@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/apidoc/apidoctest"
 	"tracklane/internal/app"
 	"tracklane/internal/devservers"
 )
@@ -24,7 +25,7 @@ func TestProgram_KeepsItsProbesUntilTheLanesAreDrained(t *testing.T) {
 	s := startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+servers.Database(t),
 		"REDIS_URL="+servers.Redis(t).URL(), fmt.Sprint("OPERATOR_ADDR=127.0.0.1:", port))
 	probe := func(path string) int {
-		client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+		client := http.Client{Timeout: 5 * time.Second, Transport: apidoctest.Over(&http.Transport{DisableKeepAlives: true})}
 		response, err := client.Get(fmt.Sprint("http://127.0.0.1:", port, path))
 		if err != nil {
 			return 0

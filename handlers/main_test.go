@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"tracklane/asynqmon"
+	"tracklane/internal/apidoc/apidoctest"
 	"tracklane/internal/devservers/devserverstest"
 	"tracklane/internal/lane"
 	"tracklane/internal/livestream"
@@ -35,7 +36,9 @@ var servers *devserverstest.Servers
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.ReleaseMode)
 	logging.Disable() // most of the tests have a Redis that is down
-	os.Exit(devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s }))
+	os.Exit(apidoctest.Run(func() int {
+		return devserverstest.Run(m, func(s *devserverstest.Servers) { servers = s })
+	}))
 }
 
 // newTestServer serves the lanes with a database of the test's own. Redis is
