@@ -324,12 +324,16 @@ func (x *exchange) checkBodies() error {
 	return nil
 }
 
-// isAccepted reports whether a response says that nothing was left out.
+// isAccepted reports whether a response says that a body was JSON of a lane, of which
+// nothing was left out. A file has a flight's id in its response, and files a list.
 func isAccepted(response string) bool {
 	var report struct {
-		Rejected *int `json:"rejected_total"`
+		Rejected *int            `json:"rejected_total"`
+		FlightID string          `json:"flight_id"`
+		Files    json.RawMessage `json:"files"`
 	}
-	return json.Unmarshal([]byte(response), &report) == nil && report.Rejected != nil && *report.Rejected == 0
+	return json.Unmarshal([]byte(response), &report) == nil && report.Rejected != nil && *report.Rejected == 0 &&
+		report.FlightID == "" && report.Files == nil
 }
 
 // check checks a text: as JSON, or else as what a parameter or plain text is.
