@@ -37,7 +37,9 @@ func (s *Server) authorizeTracker(
 	if claims != nil {
 		sender.Pilot, sender.Race = claims.Pilot, claims.Race
 	}
-	sender.FlightID = c.Request.URL.Query().Get("flight_id")
+	if login.Password != "" || login.Session == 0 { // a session's number may be guessed: it is good for its own flight alone
+		sender.FlightID = c.Request.URL.Query().Get("flight_id")
+	}
 	return sender, claims, p
 }
 
@@ -60,17 +62,20 @@ func (s *Server) logIn(c *gin.Context, l *lane.Lane, login tracker.Login, sender
 		sender.Device = login.User
 	}
 	sender.User = login.UserNumber(sender.Device)
-	if !login.Starts {
+	if login.Session == 0 && !login.Starts {
 		return claims, nil
 	}
 	if !login.SessionIsOf(sender.User) {
 		return nil, unauthorized(c, "The session is not of this user: log in first.")
 	}
-	started := session.Session{Claims: *claims, Device: sender.Device, Name: login.SessionName()}
+	sender.Session = login.SessionName() // its number is a secret of the user's, whatever the packet
+	if !login.Starts {
+		return claims, nil
+	}
+	started := session.Session{Claims: *claims, Device: sender.Device, Name: sender.Session}
 	if err := s.config.Access.Sessions.Start(c.Request.Context(), login.Session, started, now); err != nil {
 		return nil, &problem{Status: http.StatusConflict, Title: "Session taken", Detail: sentence(err.Error())}
 	}
-	sender.Session = started.Name
 	return claims, nil
 }
 

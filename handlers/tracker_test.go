@@ -1,15 +1,23 @@
 package handlers
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/internal/auth"
 	"tracklane/internal/lane"
+	"tracklane/internal/session"
 )
 
 const (
@@ -98,6 +106,48 @@ func TestTrackers_ShowAPilotInDistress(t *testing.T) {
 	assert.Regexp(t, `^SOS at .* UTC, device 7, at 46.50000, 7.25000 \(traccar\): sos$`, shown.Distress[0])
 	assert.Regexp(t, `^SOS at .* UTC, device 7 \(livetrack24\): needs help, seriously hurt$`, shown.Distress[1])
 	assert.Contains(t, send(t, "GET", url+"/metrics", nil).text, `tracklane_sos_total{app="livetrack24"} 1`)
+}
+
+// The number of a session lets whoever knows it send as its pilot: no packet makes it
+// public, and it is good for its own flight alone.
+func TestTrackers_KeepTheNumberOfASessionSecret(t *testing.T) {
+	t.Parallel()
+	s, _, pool := newTestServer(t, lane.All(lane.Options{}))
+	config := s.config
+	tokens := auth.NewVerifier(testKey, "")
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1}) // it is down
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	config.Access = Access{Tokens: tokens, Sessions: session.NewStore(client, tokens, 5*time.Second, config.Logger)}
+	locked := New(config)
+	server := httptest.NewServer(locked)
+	t.Cleanup(server.Close)
+	get := func(want int, target string) string {
+		got := send(t, "GET", server.URL+target, nil)
+		require.Equal(t, want, got.code, got.text)
+		return got.text
+	}
+	pass := "&user=anna&pass=" + url.QueryEscape(token(t, "anna", "cup", "live"))
+	user, err := strconv.Atoi(get(http.StatusOK, "/client.php?op=login"+pass))
+	require.NoError(t, err)
+	sid := fmt.Sprint(1<<31 | 77<<24 | user)
+	packet := "/track.php?pid=2&lat=46.5&lon=7.25&sid=" + sid + "&leolive="
+
+	get(http.StatusOK, packet+"4&tm=1783944000"+pass)
+	get(http.StatusOK, packet+"3&prid=4"+pass)
+	get(http.StatusUnauthorized, strings.Replace(packet, sid, fmt.Sprint(1<<31|77<<24|user^1), 1)+"4&tm=1783944001"+pass)
+	get(http.StatusOK, packet+"2"+pass)
+	get(http.StatusOK, packet+"4&tm=1783944002")
+	get(http.StatusOK, packet+"4&tm=1783944003&flight_id=another")
+	var points, flights, secret int
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*), count(DISTINCT flight_id),
+		count(*) FILTER (WHERE strpos(flight_id, $1) > 0 OR device_id IN ($1, $2)) FROM live_track_points`, sid, strconv.Itoa(user)).Scan(&points, &flights, &secret))
+	assert.Equal(t, 3, points)
+	assert.Equal(t, 1, flights, "an id of whoever has the number alone is ignored")
+	assert.Zero(t, secret)
+	shown, err := locked.pageSnapshot(t.Context())
+	require.NoError(t, err)
+	require.Len(t, shown.Distress, 1)
+	assert.NotContains(t, shown.Distress[0], strconv.Itoa(user))
 }
 
 // OwnTracks hears that a message is accepted that is too large, so that it does not
