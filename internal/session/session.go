@@ -4,7 +4,7 @@
 // A session is in Redis, so that it outlives a restart and every API process knows
 // it, and in the memory of the processes that have met it, so that they need no Redis
 // to know it again. One that is started while Redis is down is written to Redis when
-// that is back.
+// that is back, and lost if its process ends before.
 package session
 
 import (
@@ -178,14 +178,21 @@ func (s *Store) lookUp(ctx context.Context, number uint32) (Session, error) {
 	return s.open(number, sealed)
 }
 
-// Run writes what Redis lacks until ctx ends.
+// Run writes what Redis lacks until ctx ends, and then, once more, as much as Redis
+// takes within the timeout: nobody else knows those sessions.
 func (s *Store) Run(ctx context.Context) {
 	for clock.Sleep(ctx, writeInterval) {
 		s.writeAwaiting(ctx)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	defer cancel()
+	for s.writeAwaiting(ctx) {
+	}
 }
 
-func (s *Store) writeAwaiting(ctx context.Context) {
+// writeAwaiting writes a batch of what Redis lacks. It reports whether Redis took all
+// of the batch; false, too, where there was nothing to write.
+func (s *Store) writeAwaiting(ctx context.Context) bool {
 	batch := make(map[uint32]*entry)
 	s.mu.Lock()
 	for number, e := range s.awaiting {
@@ -195,22 +202,28 @@ func (s *Store) writeAwaiting(ctx context.Context) {
 	}
 	s.mu.Unlock()
 	if len(batch) == 0 {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	failed := s.write(ctx, batch)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	complete := true
 	for number, e := range batch {
 		err := failed[number]
 		if errors.Is(err, ErrTaken) {
 			s.logger.Warn("two senders have a session of the same number, each in another process", "pilot", e.session.Claims.Pilot)
 		}
-		if (err == nil || errors.Is(err, ErrTaken)) && s.awaiting[number] == e {
+		if err != nil && !errors.Is(err, ErrTaken) {
+			complete = false
+			continue
+		}
+		if s.awaiting[number] == e {
 			delete(s.awaiting, number)
 		}
 	}
+	return complete
 }
 
 // write writes sessions to Redis, or makes their lifetimes begin anew. It returns the

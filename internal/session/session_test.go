@@ -41,17 +41,23 @@ func newStore(t *testing.T, server *devservers.Redis) *session.Store {
 
 func newStoreOf(t *testing.T, server *devservers.Redis, verifier *auth.Verifier) *session.Store {
 	t.Helper()
-	options, err := redis.ParseURL(server.URL())
-	require.NoError(t, err)
-	options.MaxRetries, options.ContextTimeoutEnabled = -1, true
-	client := redis.NewClient(options)
-	t.Cleanup(func() { assert.NoError(t, client.Close()) })
-	store := session.NewStore(client, verifier, 5*time.Second, slog.New(slog.DiscardHandler))
+	store := session.NewStore(newClient(t, server), verifier, 5*time.Second, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { store.Run(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	return store
+}
+
+// newClient returns a client of Redis that does not try again.
+func newClient(t *testing.T, server *devservers.Redis) *redis.Client {
+	t.Helper()
+	options, err := redis.ParseURL(server.URL())
+	require.NoError(t, err)
+	options.MaxRetries, options.DialerRetries, options.ContextTimeoutEnabled = -1, 1, true
+	client := redis.NewClient(options)
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	return client
 }
 
 func of(pilot string, expires time.Time) session.Session {
@@ -145,4 +151,33 @@ func TestStore_WritesASessionAgainThatRedisHasLost(t *testing.T) {
 	left := client.PTTL(t.Context(), "tracklane:session:2164260871").Val()
 	assert.Greater(t, left, 50*time.Minute)
 	assert.LessOrEqual(t, left, time.Hour, "it ends with the token")
+}
+
+// More than one batch waits. Run is told to end before it begins, so that nothing but
+// its last write can write them.
+func TestStore_WritesWhatWaitsBeforeItEnds(t *testing.T) {
+	t.Parallel()
+	server, now := servers.Redis(t), time.Now()
+	if server.InMemory() {
+		return
+	}
+	const sessions = 250
+	client := newClient(t, server)
+	ending := session.NewStore(client, auth.NewVerifier(key, ""), 5*time.Second, slog.New(slog.DiscardHandler))
+	require.NoError(t, server.Kill())
+	for n := range uint32(sessions) {
+		require.NoError(t, ending.Start(t.Context(), number+n, of("anna", now.Add(time.Hour)), now))
+	}
+	require.NoError(t, server.Restart(t.Context()))
+	require.Eventually(t, func() bool { return client.Ping(t.Context()).Err() == nil }, 20*time.Second, 20*time.Millisecond,
+		"after failures the client dials again once a second")
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	ending.Run(stopped)
+	other := newStore(t, server)
+	for n := range uint32(sessions) {
+		found, err := other.Find(t.Context(), number+n, now)
+		require.NoError(t, err)
+		require.Equal(t, "anna", found.Claims.Pilot)
+	}
 }
