@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -19,6 +18,7 @@ import (
 
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
+	"tracklane/internal/mappage"
 	"tracklane/store"
 )
 
@@ -38,8 +38,16 @@ func (s *Server) routeReading(operators bool) func(*gin.Engine) {
 		router.GET("/flights/:id", s.reading(operators, s.getFlight))
 		router.GET("/flights/:id/track", s.reading(operators, s.getTrack))
 		router.GET("/live/stream", s.reading(operators, s.getLiveStream))
-		router.GET("/map", s.reading(operators, func(c *gin.Context, _ reader) { s.config.Map.ServeHTTP(c.Writer, c.Request) }))
-		router.GET("/map/*path", gin.WrapH(s.config.Map))
+		forAll := func(c *gin.Context) { s.config.Map.ServeHTTP(c.Writer, c.Request) }
+		forReaders := s.reading(operators, func(c *gin.Context, _ reader) { forAll(c) })
+		router.GET("/map", forReaders)
+		router.GET("/map/*path", func(c *gin.Context) {
+			if c.Request.URL.Path == mappage.TilesPath {
+				forReaders(c)
+			} else {
+				forAll(c)
+			}
+		})
 		for _, path := range []string{"/openapi.json", "/docs", "/docs/*path"} {
 			router.GET(path, gin.WrapH(s.description))
 		}
@@ -267,12 +275,12 @@ func (s *Server) getFlights(c *gin.Context, who reader) {
 		return
 	}
 	flights, next, err := s.config.Flights.Flights(c.Request.Context(), scope, after, limit)
-	if err == nil && who.operator && query.Get("refused") == "true" {
-		list.Refused, err = s.refused(c.Request.Context())
-	}
 	if err != nil {
 		s.readProblem(c, err).write(c, nil)
 		return
+	}
+	if who.operator && query.Get("refused") == "true" {
+		list.Refused = s.refused(c)
 	}
 	for _, f := range flights {
 		list.Flights = append(list.Flights, newFlightJSON(f))
@@ -283,12 +291,17 @@ func (s *Server) getFlights(c *gin.Context, who reader) {
 	s.respondTagged(c, list)
 }
 
-func (s *Server) refused(ctx context.Context) (list []refusedJSON, err error) {
-	flights, err := s.config.Flights.RefusedFlights(ctx)
+// refused is what the dead-letter table has. The flights are shown without it where it
+// cannot be read: the database's user may lack the right.
+func (s *Server) refused(c *gin.Context) (list []refusedJSON) {
+	flights, err := s.config.Flights.RefusedFlights(c.Request.Context())
+	if err != nil && c.Request.Context().Err() == nil {
+		s.config.Logger.Warn("the points that were refused cannot be read", "request_id", requestID(c), "error", err)
+	}
 	for _, f := range flights {
 		list = append(list, refusedJSON{f.ID, f.Lane, f.Points, f.Error, f.Last.UTC()})
 	}
-	return list, err
+	return list
 }
 
 // getFlight handles GET /flights/{id}.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
+	"tracklane/internal/mappage"
 )
 
 const readingKey = "0123456789abcdef0123456789abcdef"
@@ -193,4 +196,34 @@ func TestReading_ShowsOperatorsAloneWhatWasRefused(t *testing.T) {
 			assert.Equal(t, "a/1 live 1 too high", fmt.Sprint(list.Refused[0].ID, " ", list.Refused[0].Lane, " ", list.Refused[0].Count, " ", list.Refused[0].Error))
 		}
 	}
+}
+
+// The flights are worth more than what was refused of them, which the database's user
+// may have no right to read.
+func TestReading_ShowsFlightsWithoutTheDeadLetterTable(t *testing.T) {
+	t.Parallel()
+	_, url, pool := newTestServer(t, lane.All(lane.Options{}))
+	_, err := pool.Exec(t.Context(), `ALTER TABLE rejected_points RENAME TO out_of_reach`)
+	require.NoError(t, err)
+	got := send(t, http.MethodPost, url+"/live", strings.NewReader(padded("a", 1)), "Content-Type", "application/json")
+	require.Equal(t, http.StatusCreated, got.code, got.text)
+	ids, list := readList(t, url+"/flights?refused=true")
+	assert.Equal(t, []string{"a"}, ids)
+	assert.Empty(t, list.Refused)
+}
+
+func TestReading_ServesTheBackgroundToReadersAlone(t *testing.T) {
+	t.Parallel()
+	s, url, _ := newTestServer(t, lane.All(lane.Options{}))
+	tiles := filepath.Join(t.TempDir(), "area.pmtiles")
+	require.NoError(t, os.WriteFile(tiles, []byte("PMTiles"), 0o600))
+	s.config.Map = mappage.New(tiles)
+	s.config.Access.Tokens = auth.NewVerifier(readingKey, "")
+	s.config.Access.Operator = auth.NewOperator("operator", "cloudbase")
+	assert.Equal(t, 401, send(t, http.MethodGet, url+mappage.TilesPath, nil).code)
+	assert.Equal(t, 403, send(t, http.MethodGet, url+"/t/"+readToken(t, auth.Claims{Scopes: []string{"live"}})+mappage.TilesPath, nil).code)
+	got := send(t, http.MethodGet, url+"/t/"+readToken(t, auth.Claims{})+mappage.TilesPath, nil, "Range", "bytes=0-2")
+	assert.Equal(t, 206, got.code)
+	assert.Equal(t, "PMT", got.text)
+	assert.Equal(t, 200, send(t, http.MethodGet, url+"/map/map.js", nil).code, "what the page is made of is for all")
 }

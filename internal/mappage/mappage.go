@@ -14,9 +14,9 @@ import (
 )
 
 // Page serves the map at "/map", the page of flights with ServeFlights, and what they
-// are made of below "/map/". The files hold
-// nothing that anybody may not see; whom the page itself is for is its caller's to
-// say. Any number of goroutines may use it.
+// are made of below "/map/". These files hold nothing that anybody may not see, except
+// the background at TilesPath, which is the installation's own: whom it and the page
+// itself are for is the caller's to say. Any number of goroutines may use it.
 type Page struct {
 	routes  *http.ServeMux
 	flights webfiles.File
@@ -47,8 +47,8 @@ func New(tiles string) *Page {
 			}
 			shown := tiles
 			if isFile(tiles) {
-				shown = tilesPath
-				p.routes.HandleFunc("GET "+tilesPath, serveTiles(tiles))
+				shown = TilesPath
+				p.routes.HandleFunc("GET "+TilesPath, serveTiles(tiles))
 			}
 			const empty = `<meta name="tiles" content="">`
 			filled := strings.Replace(string(text), empty, `<meta name="tiles" content="`+html.EscapeString(shown)+`">`, 1)

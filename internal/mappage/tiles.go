@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// tilesPath is where a background's file is served.
-const tilesPath = "/map/tiles.pmtiles"
+// TilesPath is where a background's file is served.
+const TilesPath = "/map/tiles.pmtiles"
 
 // The kinds of tiles that browsers draw, by their numbers in a PMTiles header: PNG,
 // JPEG, WebP and AVIF.

@@ -63,7 +63,7 @@ func TestPage_ShowsABackgroundFromAFile(t *testing.T) {
 	b.waitFor(t, `[...document.querySelectorAll("img.leaflet-tile")].some((tile) => tile.src.startsWith("blob:") && tile.naturalWidth == 256)`)
 	assert.Empty(t, b.complaints(), "the browser complains, maybe about the Content-Security-Policy")
 
-	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, tilesPath, nil)
+	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, TilesPath, nil)
 	r.Header.Set("Range", "bytes=0-6")
 	New(s.tiles).ServeHTTP(w, r)
 	assert.Equal(t, http.StatusPartialContent, w.Code)
