@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,10 +60,15 @@ type site struct {
 	address string
 	tiles   string // as of New
 	stop    func()
+
+	// failures is how many requests fail for what follows the first page of flights,
+	// which then has one flight; 0 = all are on the first page.
+	failures int32
 }
 
 func (s *site) start(t *testing.T) {
 	t.Helper()
+	var failed atomic.Int32
 	mux := http.NewServeMux()
 	page := New(s.tiles)
 	mux.Handle("/map", page)
@@ -73,7 +79,14 @@ func (s *site) start(t *testing.T) {
 			page.ServeFlights(w, r)
 			return
 		}
-		_, _ = w.Write([]byte(madeUpFlights))
+		switch isFirst := !r.URL.Query().Has("cursor"); {
+		case isFirst && s.failures > 0:
+			_, _ = w.Write([]byte(madeUpPage))
+		case !isFirst && failed.Add(1) <= s.failures:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		default:
+			_, _ = w.Write([]byte(madeUpFlights))
+		}
 	})
 	mux.HandleFunc("/flights/{id}", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(madeUpFlight)) })
 	mux.HandleFunc("/flights/{id}/track", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(madeUpTrack)) })

@@ -18,6 +18,7 @@ const (
 	madeUpLogger = `{"id":"anna-logger","lane":"upload","pilot_id":"anna","race_id":null,"device_id":null,"points":9001,"max_altitude":2951,"distance":81300,
 		"first_fix":{"datetime":"2026-07-14T09:59:00Z","lat":46.5,"lon":7.5},"last_fix":{"datetime":"2026-07-14T12:31:00Z","lat":46.6,"lon":7.9},
 		"received_at":"2026-07-14T14:31:00Z"}`
+	madeUpPage    = `{"flights":[` + madeUpFlight + `],"next_cursor":"x"}`
 	madeUpFlights = `{"flights":[` + madeUpFlight + `,` + madeUpLogger + `],"refused":[
 		{"id":"cup/1","lane":"live","count":2,"error":"too high","last":"2026-07-14T12:00:00Z"},
 		{"id":"gone","lane":"live","count":1,"error":"too low","last":"2026-07-14T12:00:00Z"}]}`
@@ -53,7 +54,22 @@ func TestFlights_ShowsEachWithItsPictureAndWhatBelongsToIt(t *testing.T) {
 			assert.Equal(t, "/flights/cup%2F1/track?lane=live&format=igc", links[0])
 			b.waitFor(t, `(document.querySelectorAll("article .links a")[5].click(), true)`)
 			b.waitFor(t, `document.getElementById("slide-time")?.textContent != "" && document.querySelector("[data-flight='cup/1']") != null`)
+			b.waitFor(t, `document.querySelectorAll("#sos li").length == 2`) // who calls for help now
 			assert.Empty(t, b.complaints())
 		})
 	}
+}
+
+func TestFlights_ReadsMoreAfterAFailure(t *testing.T) {
+	var s site
+	s.address = "127.0.0.1:0"
+	s.failures = 1
+	s.start(t)
+	b := openBrowser(t, 1280, 720, "light")
+	require.NoError(t, chromedp.Do(b, chromedp.Navigate("http://"+s.address+"/flights")))
+	b.waitFor(t, `document.querySelectorAll("article").length == 1 && !document.getElementById("more").hidden`)
+	b.waitFor(t, `(document.getElementById("more").click(), true)`)
+	b.waitFor(t, `document.getElementById("status").textContent.includes("cannot be read") && !document.getElementById("more").hidden`)
+	b.waitFor(t, `(document.getElementById("more").click(), true)`)
+	b.waitFor(t, `document.getElementById("upload-anna-logger") != null && document.getElementById("more").hidden`)
 }

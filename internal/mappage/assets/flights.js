@@ -53,7 +53,9 @@ async function more(own) {
     byId("more").hidden = !cursor;
     byId("status").textContent = `${cards.size || "no"} flight${cards.size === 1 ? "" : "s"}${cursor ? ", and more" : ""}, newest day first; times in UTC`;
   } catch (error) {
-    if (own === asked) byId("status").textContent = `The flights cannot be read: ${error.message}. Try again.`;
+    if (own !== asked) return;
+    byId("more").hidden = !cursor;
+    byId("status").textContent = `The flights cannot be read: ${error.message}. Try again.`;
   }
 }
 

@@ -84,13 +84,15 @@ feed.follow({
     for (const part of news) add(flightOf(part), part.fixes);
     setLost(false);
     if (isSnapshot) measure();
-    if (!replay.isOn) render();
+    if (replay.isOn) showCalls();
+    else render();
   },
   onLost: () => setLost(true),
 });
 setInterval(() => {
   if (document.body.classList.contains("stale")) showLost();
-  if (!replay.isOn) render();
+  if (replay.isOn) showCalls();
+  else render();
 }, 1000);
 
 function add(flight, fixes) {
@@ -144,7 +146,7 @@ function render() {
     if (called.has(flight.id)) is.state = "sos";
     counts[is.state]++;
   }
-  showCalls(calls.filter((call) => call.at <= now), called, now);
+  showCalls();
   const inDistress = counts.sos ? `${counts.sos} SOS, ` : "";
   byId("totals").textContent = all.length ? `${inDistress}${counts.flying} flying, ${counts.silent} silent, ${counts.landed} landed` : "";
   document.title = `${inDistress}${counts.flying} flying, ${counts.silent} silent · tracklane`;
@@ -163,8 +165,12 @@ function render() {
   if (!fitted && listed.length) fit();
 }
 
-// showCalls names everyone who calls for help, on the map or not.
-function showCalls(list, called, now) {
+// showCalls names everyone who calls for help, on the map or not: those of now while
+// an earlier time is replayed, too.
+function showCalls() {
+  const now = Date.now() + offset;
+  const list = calls.filter((call) => call.at <= now);
+  const called = state.callsOf(calls, replay.isOn ? replay.flights : flights, now);
   byId("sos").hidden = list.length === 0;
   const entries = list.map((call) => {
     const [id] = [...called].find(([, other]) => other === call) ?? [];
