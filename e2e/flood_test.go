@@ -199,7 +199,11 @@ func TestFlood_MemoryIsBounded(t *testing.T) {
 	if *full {
 		duration = 5 * time.Second
 	}
-	for _, f := range s.floods() {
+	floods := s.floods()
+	if *full {
+		floods = append(floods, s.fileFloods(t)...)
+	}
+	for _, f := range floods {
 		if f.slow && !*full {
 			continue
 		}
