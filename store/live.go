@@ -60,8 +60,9 @@ func (r *Reader) LiveCursor(ctx context.Context) (cursor LiveCursor, err error) 
 // in the order of their times. There are no more than limit.
 //
 // PostgreSQL keeps with each row the transaction that wrote it, so this finds what
-// was committed late, too, which no time of receipt would. The range of time is what
-// bounds the work: it reads all of the scope's points in it.
+// was committed late, too, which no time of receipt would. In compressed chunks, where
+// that is not kept, it finds by their times of receipt what came since the scope's From.
+// The range of time is what bounds the work: it reads all of the scope's points in it.
 func (r *Reader) LiveSince(ctx context.Context, cursor LiveCursor, scope Scope, limit int) ([]LivePoint, error) {
 	points, err := r.liveSince(ctx, cursor, scope, limit)
 	var refused *pgconn.PgError
