@@ -333,3 +333,30 @@ func TestHub_ShowsWhoIsInDistress(t *testing.T) {
 	shown, _ = pilots("race=s")
 	assert.Equal(t, []string{"bert"}, shown)
 }
+
+// An app calls with each position: its newest call is never older than a delay.
+func TestView_ShowsACallThatRepeatsAndNoneThatIsTooOld(t *testing.T) {
+	t.Parallel()
+	now, recorder := time.Now(), metrics.New(lane.All(lane.Options{}), "test")
+	call := func(device string, age time.Duration) {
+		recorder.Distress(metrics.DistressCall{At: now.Add(-age), App: "osmand", Device: device, Says: age.String()})
+	}
+	for age := 20 * time.Minute; age >= 0; age -= time.Second {
+		call("7", age)
+	}
+	call("8", 23*time.Hour)
+	calls := recorder.DistressCalls(now)
+	shown := func(delay time.Duration, at time.Time) (says []string) {
+		var events []callEvent
+		require.NoError(t, json.Unmarshal(View{Delay: delay}.callsOf(calls, at), &events))
+		for _, event := range events {
+			says = append(says, event.Says)
+		}
+		return says
+	}
+	assert.Equal(t, []string{"23h0m0s", "0s"}, shown(0, now))
+	assert.Equal(t, []string{"23h0m0s", "20m0s"}, shown(10*time.Minute, now))
+	assert.Equal(t, []string{"23h0m0s"}, shown(30*time.Minute, now))
+	assert.Equal(t, []string{"23h0m0s", "0s"}, shown(10*time.Minute, now.Add(15*time.Minute)))
+	assert.Equal(t, []string{"0s"}, shown(0, now.Add(2*time.Hour)), "nobody viewed for two hours")
+}

@@ -26,9 +26,14 @@ type DistressCall struct {
 	Says   string    `json:"says"`
 	Lat    *float64  `json:"lat,omitempty"` // degrees
 	Lon    *float64  `json:"lon,omitempty"`
+
+	// First is the first call of the same sender that is kept, unless it is this
+	// one: an app that calls with each position has always just called.
+	First *DistressCall `json:"first,omitempty"`
 }
 
-// sender is who calls: of each, the newest call is kept. A client may be several.
+// sender is who calls: of each, the newest call is kept, and in it the first. A client
+// may be several.
 func (c DistressCall) sender() string {
 	return fmt.Sprintf("%s %q %q", c.App, c.Pilot, c.Device)
 }
@@ -38,8 +43,8 @@ const (
 	// sender.
 	distressKey = "tracklane:distress"
 
-	// distressTTL is how long a call is shown.
-	distressTTL = 24 * time.Hour
+	// DistressTTL is how long a call is shown.
+	DistressTTL = 24 * time.Hour
 
 	// maxDistressCalls is how many of them are kept, and maxCallsOfClient how many
 	// of one client, who can call as any number of devices.
@@ -71,12 +76,7 @@ func (d *distressCalls) list(now time.Time) []DistressCall {
 // those that are too old, and no more than are kept: of those that are too many it
 // leaves out the oldest of the client who has the most. It changes none.
 func newest(calls []DistressCall, now time.Time) []DistressCall {
-	bySender := make(map[string]DistressCall)
-	for _, call := range calls {
-		if now.Sub(call.At) < distressTTL && !bySender[call.sender()].At.After(call.At) {
-			bySender[call.sender()] = call
-		}
-	}
+	bySender := newestBySender(calls, now)
 	byClient := make(map[string][]DistressCall)
 	kept := 0
 	for _, call := range slices.SortedFunc(maps.Values(bySender), earlier) {
@@ -96,6 +96,38 @@ func newest(calls []DistressCall, now time.Time) []DistressCall {
 	all := slices.Concat(slices.Collect(maps.Values(byClient))...)
 	slices.SortFunc(all, earlier)
 	return all
+}
+
+// newestBySender returns the newest call of each sender with the first, without those
+// that are too old.
+func newestBySender(calls []DistressCall, now time.Time) map[string]DistressCall {
+	newest, first := make(map[string]DistressCall), make(map[string]DistressCall)
+	take := func(call DistressCall) {
+		if now.Sub(call.At) >= DistressTTL {
+			return
+		}
+		call.First = nil
+		sender := call.sender()
+		if !newest[sender].At.After(call.At) {
+			newest[sender] = call
+		}
+		if before, known := first[sender]; !known || call.At.Before(before.At) {
+			first[sender] = call
+		}
+	}
+	for _, call := range calls {
+		take(call)
+		if call.First != nil {
+			take(*call.First)
+		}
+	}
+	for sender, call := range newest {
+		if before := first[sender]; before.At.Before(call.At) {
+			call.First = &before
+			newest[sender] = call
+		}
+	}
+	return newest
 }
 
 // earlier orders calls by their times, in the same way in every process.
@@ -128,7 +160,7 @@ func (r *Recorder) publishDistress(ctx context.Context, client redis.UniversalCl
 	}
 	pipe := client.Pipeline()
 	pipe.HSet(ctx, distressKey, fields...)
-	pipe.Expire(ctx, distressKey, distressTTL)
+	pipe.Expire(ctx, distressKey, DistressTTL)
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("publish the distress calls of this process: %w", err)
 	}

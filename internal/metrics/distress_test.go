@@ -37,6 +37,14 @@ func TestDistressCalls_AreKnownToAllProcesses(t *testing.T) {
 	require.Len(t, calls, 1)
 	assert.True(t, now.Equal(calls[0].At))
 	assert.Equal(t, "7", calls[0].Device)
+	require.NotNil(t, calls[0].First, "it called before, too")
+	assert.True(t, now.Add(-time.Hour).Equal(calls[0].First.At))
+	assert.Nil(t, calls[0].First.First)
+
+	calls, err = AllDistressCalls(t.Context(), client, nil, now.Add(23*time.Hour))
+	require.NoError(t, err)
+	require.Len(t, calls, 1)
+	assert.Nil(t, calls[0].First, "it is too old")
 
 	calls, err = AllDistressCalls(t.Context(), client, nil, now.Add(24*time.Hour))
 	require.NoError(t, err)
@@ -88,4 +96,22 @@ func TestDistressCalls_OfOneClientLeaveThoseOfOthers(t *testing.T) {
 	}
 	assert.LessOrEqual(t, of["one 3"], maxCallsOfClient)
 	assert.Positive(t, of["one 3"])
+}
+
+// An app calls with each position, for longer than a call is shown.
+func TestDistressCalls_KeepTheFirstOfASender(t *testing.T) {
+	t.Parallel()
+	r, start := New(lane.All(lane.Options{}), "test"), time.Now()
+	for hours := range 60 {
+		now := start.Add(time.Duration(hours) * time.Hour)
+		r.Distress(DistressCall{At: now, App: "osmand", Device: "7"})
+		calls := r.DistressCalls(now)
+		require.Len(t, calls, 1)
+		assert.Equal(t, now, calls[0].At)
+		if hours > 0 {
+			require.NotNil(t, calls[0].First)
+			assert.Less(t, now.Sub(calls[0].First.At), DistressTTL)
+			assert.Nil(t, calls[0].First.First)
+		}
+	}
 }
