@@ -16,7 +16,7 @@ import (
 // what net/http needs, and sniffed where it posts to the lane upload; all the rest is
 // counted from the first byte of a body until its request is answered, and refused or
 // kept waiting when there is no more. Live memory stays below the sum of these four,
-// of maxGzip*gzipMemory (18 MB) and zstdBudget (20 MB) for bodies that are
+// of maxGzip*gzipMemory (9 MB) and zstdBudget (12 MB) for bodies that are
 // decompressed, and of maxUploads*uploadMemory (32 MB), whatever clients send, and a
 // few MB of decoded points and encoded tasks.
 const (

@@ -18,12 +18,12 @@ import (
 const (
 	// maxGzip is how many bodies of gzip are decompressed at the same time, and
 	// gzipMemory how many bytes each takes for that.
-	maxGzip    = 400
+	maxGzip    = 200
 	gzipMemory = 45 << 10
 
 	// zstdBudget is the memory of all bodies of zstd that are decompressed, in bytes:
 	// each takes the window that it names, and zstdMemory.
-	zstdBudget = 20 << 20
+	zstdBudget = 12 << 20
 	zstdMemory = 512 << 10
 
 	// maxWindow is the largest window of a body of zstd, in bytes. RFC 9659 has it.
