@@ -190,8 +190,8 @@ func (w *Writer) write(ctx context.Context, points *lane.Points, taskID string, 
 		}
 	}
 	result := done.result()
-	result.Unlisted = unlisted
 	if err == nil {
+		result.Unlisted = unlisted
 		err = w.reject(ctx, done.refused, taskID)
 	}
 	if err != nil {
