@@ -18,7 +18,8 @@ CSV, NDJSON, zip and gzip files of these. The name of a file without its extensi
 the id of its flight.
 
 A file that the server cannot take now is sent again. It is safe to run the command
-again: no point is stored twice. The exit status is 1 if a file was not accepted.`,
+again: no point is stored twice. The exit status is 1 if a file, or one in a zip file,
+was not accepted whole.`,
 		Example: `  tracklane upload --url https://tracklane.example flights/`,
 		Args: func(_ *cobra.Command, arguments []string) error {
 			if len(arguments) == 0 {

@@ -71,7 +71,7 @@ func Replay(ctx context.Context, paths []string, speed float64, options Options,
 	}
 	_ = group.Wait() // no error is returned
 	stop()
-	failed := summarize(out, results)
+	failed, _ := summarize(out, results)
 	switch {
 	case ctx.Err() != nil:
 		return results, fmt.Errorf("replay: %w", ctx.Err())
@@ -218,7 +218,9 @@ func (r *replay) flush() error {
 	var result Result
 	var code int
 	err = r.options.persist(r.ctx, func() (time.Duration, error) {
-		request, err := http.NewRequestWithContext(r.ctx, http.MethodPost, r.url, bytes.NewReader(text))
+		ctx, _, done := r.options.bound(r.ctx)
+		defer done()
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url, bytes.NewReader(text))
 		if err != nil {
 			return 0, fmt.Errorf("make a request: %w", err)
 		}

@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"text/tabwriter"
 	"time"
@@ -34,6 +36,9 @@ type Options struct {
 	// Delay is how long the first retry waits where the server does not say; each
 	// waits twice as long, up to 30 s. 0 is a second.
 	Delay time.Duration
+
+	// silence is how long a server may neither read nor respond; 0 is maxSilence.
+	silence time.Duration
 }
 
 const (
@@ -41,7 +46,8 @@ const (
 	attempts = 10 // of each request
 
 	longestDelay = 30 * time.Second
-	maxResponse  = 4 << 20 // bytes of a response that are read
+	maxSilence   = 5 * time.Minute // a server may be reading many large files at its own pace
+	maxResponse  = 4 << 20         // bytes of a response that are read
 )
 
 // Result is what became of a file.
@@ -51,12 +57,13 @@ type Result struct {
 	Rejected                   int
 	Reason                     string // of the first rejection, or of the failure
 	Failed                     bool   // nothing of it was accepted
+	Damaged                    int    // files of it, or the file itself, that could not be used to their end
 }
 
 // Run uploads files, and all files of flights in directories, and prints how far it
 // is and what came of them. It may be run again with the same files: the server
 // stores no point twice. The error says that the options or paths are wrong, that ctx
-// ended, or how many files were not accepted.
+// ended, or how many files were not accepted, or not whole.
 func Run(ctx context.Context, paths []string, options Options, out io.Writer) ([]Result, error) {
 	server, err := url.Parse(options.URL)
 	if err != nil || server.Host == "" {
@@ -81,12 +88,14 @@ func Run(ctx context.Context, paths []string, options Options, out io.Writer) ([
 	}
 	_ = group.Wait() // no error is returned
 	progress.stop()
-	failed := summarize(out, results)
+	failed, damaged := summarize(out, results)
 	switch {
 	case ctx.Err() != nil:
 		return results, fmt.Errorf("upload: %w", ctx.Err())
 	case failed > 0:
 		return results, fmt.Errorf("%d of %d files were not accepted", failed, len(files))
+	case damaged > 0:
+		return results, fmt.Errorf("%d of %d files were not accepted whole", damaged, len(files))
 	}
 	return results, nil
 }
@@ -115,7 +124,8 @@ func find(paths []string) (files []string, size int64, err error) {
 }
 
 // flightIDs returns ids for the files whose names others have in other directories;
-// the server makes those of the rest of their names.
+// the server makes those of the rest of their names. A zip file has none: it would be
+// that of all flights in it.
 func flightIDs(files []string) map[string]string {
 	named := make(map[string]int)
 	for _, path := range files {
@@ -123,7 +133,7 @@ func flightIDs(files []string) map[string]string {
 	}
 	ids := make(map[string]string)
 	for _, path := range files {
-		if id := trackfile.FlightID(path); named[id] > 1 {
+		if id := trackfile.FlightID(path); named[id] > 1 && !strings.EqualFold(filepath.Ext(path), ".zip") {
 			ids[path] = trackfile.FlightID(filepath.Base(filepath.Dir(path)) + "-" + id)
 		}
 	}
@@ -183,7 +193,9 @@ func (s *sender) send(ctx context.Context, path string) (result Result, wait tim
 		return Result{}, 0, err
 	}
 	defer file.Close()
-	counted := &countingReader{file: file, progress: s.progress}
+	ctx, alive, done := s.options.bound(ctx)
+	defer done()
+	counted := &countingReader{file: file, progress: s.progress, alive: alive}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url.String(), counted)
 	if err != nil {
 		return Result{}, 0, fmt.Errorf("make a request: %w", err)
@@ -207,6 +219,24 @@ type response struct {
 	text   []byte
 }
 
+// errSilent says that a server neither read nor responded for too long.
+var errSilent = errors.New("the server does not respond")
+
+// bound returns a context that ends when alive has not been called for as long as a
+// server may be silent. done must be called.
+func (o Options) bound(ctx context.Context) (bounded context.Context, alive, done func()) {
+	silence := o.silence
+	if silence == 0 {
+		silence = maxSilence
+	}
+	bounded, cancel := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(silence, func() { cancel(errSilent) })
+	return bounded, func() { timer.Reset(silence) }, func() {
+		timer.Stop()
+		cancel(nil)
+	}
+}
+
 // do sends a request with the token, and reads the response. The error is one after
 // which the request may be sent again, after wait if the server says so.
 func (o Options) do(request *http.Request) (got response, wait time.Duration, err error) {
@@ -215,6 +245,9 @@ func (o Options) do(request *http.Request) (got response, wait time.Duration, er
 	}
 	answered, err := http.DefaultClient.Do(request)
 	if err != nil {
+		if cause := context.Cause(request.Context()); errors.Is(cause, errSilent) {
+			err = cause
+		}
 		return response{}, 0, fmt.Errorf("send: %w", err)
 	}
 	defer answered.Body.Close()
@@ -236,8 +269,8 @@ func resultOf(path string, got response) Result {
 		Points, Inserted, Duplicates int
 		RejectedTotal                int `json:"rejected_total"`
 		Rejected                     []struct {
-			Index        int
-			Field, Error string
+			Index              int
+			File, Field, Error string
 		}
 	}
 	result := Result{Path: path}
@@ -248,6 +281,12 @@ func resultOf(path string, got response) Result {
 	if len(body.Rejected) > 0 {
 		first := body.Rejected[0]
 		result.Reason = fmt.Sprintf("%d: %s %s", first.Index, first.Field, first.Error)
+	}
+	for _, r := range slices.Backward(body.Rejected) { // the reason is that of the first
+		if r.Field == "file" {
+			result.Damaged++
+			result.Reason = strings.TrimPrefix(r.File+": "+r.Error, ": ")
+		}
 	}
 	switch got.code {
 	case http.StatusAccepted:
@@ -261,8 +300,9 @@ func resultOf(path string, got response) Result {
 }
 
 // summarize prints what came of the files, and those of which something was refused
-// one by one. It returns how many were not accepted.
-func summarize(out io.Writer, results []Result) (failed int) {
+// one by one. It returns how many were not accepted, and how many of the others were
+// accepted, but not whole.
+func summarize(out io.Writer, results []Result) (failed, damaged int) {
 	var total Result
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, r := range results {
@@ -273,8 +313,12 @@ func summarize(out io.Writer, results []Result) (failed int) {
 		}
 		if r.Failed || r.Rejected > 0 {
 			what := fmt.Sprintf("%d points left out", r.Rejected)
-			if r.Failed {
+			switch {
+			case r.Failed:
 				what = "refused"
+			case r.Damaged > 0:
+				what = "not whole"
+				damaged++
 			}
 			fmt.Fprintf(table, "%s\t%s\t%s\n", r.Path, what, r.Reason)
 		}
@@ -282,13 +326,14 @@ func summarize(out io.Writer, results []Result) (failed int) {
 	_ = table.Flush() // what cannot be printed changes nothing
 	fmt.Fprintf(out, "files   %d, not accepted %d\n", len(results), failed)
 	fmt.Fprintf(out, "points  queued %d, stored %d, duplicates %d, left out %d\n", total.Queued, total.Stored, total.Duplicates, total.Rejected)
-	return failed
+	return failed, damaged
 }
 
 // countingReader tells the progress what was read of a file.
 type countingReader struct {
 	file     *os.File
 	progress *progress
+	alive    func() // the server goes on reading
 	read     atomic.Int64
 }
 
@@ -297,6 +342,7 @@ func (r *countingReader) Read(p []byte) (int, error) {
 	n, err := r.file.Read(p)
 	r.read.Add(int64(n))
 	r.progress.bytes.Add(int64(n))
+	r.alive()
 	return n, err
 }
 

@@ -47,3 +47,36 @@ func TestRun_SendsAgainWhatWasNotTakenAndNamesWhatWasRefused(t *testing.T) {
 	assert.Contains(t, out.String(), "No usable point: because")
 	assert.Contains(t, out.String(), "stored 8, duplicates 2")
 }
+
+// A member of a zip file that cannot be read makes the whole a failure, and so does a
+// server that is silent. Two zip files of one name have no flight_id.
+func TestRun_FailsForDamagedMembersAndSilentServers(t *testing.T) {
+	t.Parallel()
+	directory := t.TempDir()
+	for _, name := range []string{"a/day.zip", "b/day.ZIP"} {
+		path := filepath.Join(directory, name)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(name), 0o600))
+	}
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.NotContains(t, r.URL.Query(), "flight_id")
+		_, _ = io.Copy(io.Discard, r.Body)
+		if requests.Add(1) == 1 {
+			<-r.Context().Done() // nothing comes of it
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, `{"status":"queued","points":5,"rejected_total":2,"rejected":[
+			{"file":"a.igc","index":3,"field":"lat","error":"is 0"},{"file":"b.gpx","index":0,"field":"file","error":"ends early"}]}`)
+	}))
+	t.Cleanup(server.Close)
+	var out strings.Builder
+	options := Options{URL: server.URL, Delay: time.Millisecond, silence: 500 * time.Millisecond}
+	results, err := Run(t.Context(), []string{directory}, options, &out)
+	require.EqualError(t, err, "2 of 2 files were not accepted whole")
+	require.Len(t, results, 2)
+	assert.Equal(t, 1, results[0].Damaged)
+	assert.Contains(t, out.String(), "b.gpx: ends early")
+	assert.EqualValues(t, 3, requests.Load(), "the first is sent again")
+}
