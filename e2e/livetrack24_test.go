@@ -14,6 +14,15 @@ import (
 	"tracklane/internal/auth"
 )
 
+// getText returns the text of the response.
+func getText(t *testing.T, url string) string {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	require.NoError(t, err)
+	_, text := do(t, request)
+	return text
+}
+
 // The password comes with the start alone; the positions of the session are the
 // token's pilot's in every process, after a restart and without Redis.
 func TestLiveTrack24_ASessionOutlivesProcessesAndRedis(t *testing.T) {
@@ -32,13 +41,7 @@ func TestLiveTrack24_ASessionOutlivesProcessesAndRedis(t *testing.T) {
 	require.NoError(t, err)
 	user, password, err := auth.SignPassword(key, claims, time.Now())
 	require.NoError(t, err)
-	get := func(s *server, path string) string {
-		request, err := http.NewRequest(http.MethodGet, s.url+path, nil)
-		require.NoError(t, err)
-		_, text := do(t, request)
-		return text
-	}
-
+	get := func(s *server, path string) string { return getText(t, s.url+path) }
 	first := start()
 	var sessions []string
 	for name, pass := range map[string]string{"Anna": token, user: password} {

@@ -28,6 +28,20 @@ func writeAll(t *testing.T, w *Writer, points *lane.Points, taskID string) Resul
 	return result
 }
 
+// refusedFlights lists the flights with refused points, without the time of the last,
+// which must be now; their errors name table instead of its chunks.
+func refusedFlights(t *testing.T, reader *Reader, table string) []RefusedFlight {
+	t.Helper()
+	flights, err := reader.RefusedFlights(t.Context())
+	require.NoError(t, err)
+	for i := range flights {
+		assert.WithinDuration(t, time.Now(), flights[i].Last, time.Minute)
+		flights[i].Last = time.Time{}
+		flights[i].Error = regexp.MustCompile(`_hyper_\d+_\d+_chunk`).ReplaceAllString(flights[i].Error, table)
+	}
+	return flights
+}
+
 func TestWriter_DeadLettersOnlyRefusedPoints(t *testing.T) {
 	t.Parallel()
 	pool := openMigrated(t)
@@ -56,17 +70,10 @@ func TestWriter_DeadLettersOnlyRefusedPoints(t *testing.T) {
 	assert.Equal(t, 1016, countRows(t, pool, l.Table))
 
 	require.NoError(t, w.RejectPayload(t.Context(), lanes[3], []byte("x"), errors.New("unreadable"), ""))
-	flights, err := NewReader(pool, lanes).RefusedFlights(t.Context())
-	require.NoError(t, err)
-	for i := range flights {
-		assert.WithinDuration(t, time.Now(), flights[i].Last, time.Minute)
-		flights[i].Last = time.Time{}
-		flights[i].Error = regexp.MustCompile(`_hyper_\d+_\d+_chunk`).ReplaceAllString(flights[i].Error, l.Table)
-	}
 	assert.Equal(t, []RefusedFlight{
 		{Lane: "flymaster", Points: 1, Error: "unreadable"},
 		{Lane: "live", ID: "flight_id 2", Points: 1, Error: believable}, {Lane: "live", ID: "flight_id 1", Points: 3, Error: believable},
-	}, flights)
+	}, refusedFlights(t, NewReader(pool, lanes), l.Table))
 
 	list, err := NewRejectedPoints(pool).List(t.Context(), "live", 0, 100)
 	require.NoError(t, err)
