@@ -33,11 +33,11 @@ func TestReadStatus_OfAnEmptyDatabase(t *testing.T) {
 	for range 2 { // looking changes nothing
 		status, err := ReadStatus(t.Context(), databaseURL)
 		require.NoError(t, err)
-		assert.Equal(t, []Migration{{Version: 1, Name: "points"}, {Version: 2, Name: "rejected_points"}, {Version: 3, Name: "rejected_once"}, {Version: 4, Name: "flights"}}, status.Migrations)
+		assert.Equal(t, []Migration{{Version: 1, Name: "points"}, {Version: 2, Name: "rejected_points"}, {Version: 3, Name: "rejected_once"}, {Version: 4, Name: "flights"}, {Version: 5, Name: "older_flights"}}, status.Migrations)
 		assert.Empty(t, status.Hypertables)
 		assert.Empty(t, status.PlainTables)
 		require.NotEmpty(t, status.Advice)
-		assert.Equal(t, "4 of 4 migrations are pending: run `tracklane migrate up`.", status.Advice[0])
+		assert.Equal(t, "5 of 5 migrations are pending: run `tracklane migrate up`.", status.Advice[0])
 	}
 	withDatabase(t, databaseURL, func(db *sql.DB) {
 		assert.Empty(t, queryStrings(t, db, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`))
@@ -84,7 +84,7 @@ func TestUp_ByTenProcessesAtOnce(t *testing.T) {
 		assert.NoError(t, <-results)
 	}
 	withDatabase(t, databaseURL, func(db *sql.DB) {
-		assert.Equal(t, []string{"0", "1", "2", "3", "4"},
+		assert.Equal(t, []string{"0", "1", "2", "3", "4", "5"},
 			queryStrings(t, db, `SELECT version_id FROM goose_db_version ORDER BY id`), "each was applied once")
 	})
 }
