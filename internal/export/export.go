@@ -11,9 +11,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
+	"tracklane/internal/retry"
 	"tracklane/internal/trackexport"
 )
 
@@ -39,7 +39,6 @@ type Options struct {
 
 const (
 	attempts       = 5                // of each request
-	longestDelay   = 30 * time.Second // between two of them
 	requestTimeout = 10 * time.Minute // of one attempt
 	maxProblem     = 64 << 10         // bytes of a response that is no file
 	maxList        = 4 << 20          // bytes of a page of the list
@@ -172,21 +171,11 @@ var errAgain = errors.New("the server cannot do it now")
 
 // get uses the body of a response, and makes the request again where that may help.
 func (x *exporter) get(ctx context.Context, address *url.URL, use func(io.Reader) error, attempts int) error {
-	delay := x.Delay
-	if delay == 0 {
-		delay = time.Second
-	}
-	for attempt := 1; ; attempt++ {
-		wait, err := x.try(ctx, address, use)
-		if err == nil || attempt >= attempts || ctx.Err() != nil || !errors.Is(err, errAgain) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(min(max(wait, delay), longestDelay)):
-		}
-		delay = min(2*delay, longestDelay)
-	}
+	mayPass := func(err error) bool { return errors.Is(err, errAgain) }
+	return retry.Policy{Attempts: attempts, Delay: x.Delay}.Do(ctx, mayPass, func() (wait time.Duration, err error) {
+		wait, err = x.try(ctx, address, use)
+		return min(wait, retry.LongestDelay), err
+	})
 }
 
 func (x *exporter) try(ctx context.Context, address *url.URL, use func(io.Reader) error) (wait time.Duration, err error) {
@@ -228,8 +217,7 @@ func refusal(response *http.Response) (wait time.Duration, err error) {
 	case response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests:
 		err = fmt.Errorf("%w: %w", errAgain, err)
 	}
-	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) // none, or a date, is no wait
-	return time.Duration(seconds) * time.Second, err
+	return retry.After(response), err
 }
 
 // source knows whether it failed.

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"text/tabwriter"
@@ -25,6 +24,7 @@ import (
 	"golang.org/x/term"
 
 	"tracklane/internal/clock"
+	"tracklane/internal/retry"
 	"tracklane/internal/trackfile"
 )
 
@@ -45,9 +45,8 @@ const (
 	parallel = 4
 	attempts = 10 // of each request
 
-	longestDelay = 30 * time.Second
-	maxSilence   = 5 * time.Minute // a server may be reading many large files at its own pace
-	maxResponse  = 4 << 20         // bytes of a response that are read
+	maxSilence  = 5 * time.Minute // a server may be reading many large files at its own pace
+	maxResponse = 4 << 20         // bytes of a response that are read
 )
 
 // Result is what became of a file.
@@ -168,21 +167,8 @@ func (s *sender) upload(ctx context.Context, path, id string) Result {
 // persist calls send again until it returns no error, but not longer than attempts.
 // wait is how long the server says to wait before the next one.
 func (o Options) persist(ctx context.Context, send func() (wait time.Duration, err error)) error {
-	delay := o.Delay
-	if delay == 0 {
-		delay = time.Second
-	}
-	for attempt := 1; ; attempt++ {
-		wait, err := send()
-		if err == nil || attempt == attempts || ctx.Err() != nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(max(wait, delay)):
-		}
-		delay = min(2*delay, longestDelay)
-	}
+	mayPass := func(err error) bool { return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) }
+	return retry.Policy{Attempts: attempts, Delay: o.Delay}.Do(ctx, mayPass, send)
 }
 
 // send sends a file once. The error is one after which it may be sent again, after
@@ -256,8 +242,7 @@ func (o Options) do(request *http.Request) (got response, wait time.Duration, er
 		err = fmt.Errorf("response %s", answered.Status)
 	}
 	if err != nil {
-		seconds, _ := strconv.Atoi(answered.Header.Get("Retry-After")) // none, or a date, is no wait
-		return response{}, time.Duration(seconds) * time.Second, err
+		return response{}, retry.After(answered), err
 	}
 	return response{answered.StatusCode, answered.Status, text}, 0, nil
 }
