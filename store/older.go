@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"tracklane/internal/clock"
 	"tracklane/internal/lane"
 )
 
@@ -66,19 +67,9 @@ func ListOlderFlights(ctx context.Context, pool *pgxpool.Pool, lanes []*lane.Lan
 			reported = err.Error()
 			logger.WarnContext(ctx, "flights of older points cannot be listed yet; trying again until they can", "error", err)
 		}
-		if !rest(ctx, olderRetry) {
+		if !clock.Sleep(ctx, olderRetry) {
 			return
 		}
-	}
-}
-
-// rest waits. It returns false if ctx ends first.
-func rest(ctx context.Context, duration time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(duration):
-		return true
 	}
 }
 
@@ -204,7 +195,7 @@ func (o *older) listPart(ctx context.Context, l *lane.Lane, part olderPart) (add
 		if !locked {
 			pause = olderPoll
 		}
-		if !rest(ctx, pause) {
+		if !clock.Sleep(ctx, pause) {
 			return added, ctx.Err()
 		}
 		if locked {

@@ -340,8 +340,8 @@ func (r *Reader) facts(ctx context.Context, refs []FlightRef, scope Scope) ([]Fl
 }
 
 // askEach asks one question of each flight, of its points within the scope, in a
-// round trip for askedFlights of them, and within readTimeout in all. query makes the statement of a lane's plan and the condition; scan is
-// given the response's only row.
+// round trip for askedFlights of them, and within readTimeout in all. query makes the
+// statement of a lane's plan and the condition; scan is given the response's only row.
 func (r *Reader) askEach(
 	ctx context.Context, refs []FlightRef, scope Scope,
 	query func(p *readPlan, where string) string, scan func(FlightRef, pgx.Row) error,
