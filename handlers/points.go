@@ -19,6 +19,13 @@ const retryAfter = "5"
 
 // postPoints handles the posts to one lane.
 func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
+	return s.forSenders(l, func(c *gin.Context, claims *auth.Claims, received time.Time) {
+		s.acceptPoints(c, ingest, l, claims, received)
+	})
+}
+
+// forSenders lets those handle a request who may post to a lane, and counts it.
+func (s *Server) forSenders(l *lane.Lane, accept func(c *gin.Context, claims *auth.Claims, received time.Time)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		received := time.Now()
 		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
@@ -28,7 +35,7 @@ func (s *Server) postPoints(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 			problem.write(c, l)
 			return
 		}
-		s.acceptPoints(c, ingest, l, claims, received)
+		accept(c, claims, received)
 	}
 }
 

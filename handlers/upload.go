@@ -60,15 +60,7 @@ type uploadBounds struct {
 // postUpload handles the posts to the lane upload: our own JSON as on the other
 // lanes, and files of flights.
 func (s *Server) postUpload(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		received := time.Now()
-		defer func() { s.config.Recorder.Request(l, c.Writer.Status(), time.Since(received)) }()
-		requestID(c)
-		claims, problem := s.authorize(c, l, tokenOf(c.Request), received)
-		if problem = s.limitToken(c, claims, problem, received); problem != nil {
-			problem.write(c, l)
-			return
-		}
+	return s.forSenders(l, func(c *gin.Context, claims *auth.Claims, received time.Time) {
 		body, problem := s.openUpload(c, l)
 		if problem != nil {
 			problem.write(c, l)
@@ -80,7 +72,7 @@ func (s *Server) postUpload(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 		} else {
 			s.acceptPoints(c, ingest, l, claims, received)
 		}
-	}
+	})
 }
 
 // fileType returns the media type of a request with files, or a problem if it is
