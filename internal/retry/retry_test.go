@@ -15,7 +15,7 @@ func TestPolicy_WaitsTwiceAsLongEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start, failure := time.Now(), errors.New("not now")
 		var at []time.Duration
-		err := Policy{Attempts: 8}.Do(t.Context(), func(err error) bool { return err == failure }, func() (time.Duration, error) {
+		err := Policy{Attempts: 8}.Do(t.Context(), func(err error) bool { return errors.Is(err, failure) }, func() (time.Duration, error) {
 			at = append(at, time.Since(start))
 			if len(at) == 2 {
 				return time.Minute, failure // as the server says
