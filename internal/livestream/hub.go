@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"tracklane/internal/cache"
+	"tracklane/internal/clock"
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
 	"tracklane/store"
@@ -316,32 +317,30 @@ func (h *Hub) close() {
 }
 
 // watchCalls looks for distress calls, once an interval while there are viewers,
-// until ctx ends. What it found is shown while Redis is down, too.
+// until ctx ends.
 func (h *Hub) watchCalls(ctx context.Context) {
-	ticker := time.NewTicker(interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			if !h.hasGroups() {
-				continue
-			}
-			h.mu.Lock()
-			known := slices.Concat(h.calls, h.recorder.DistressCalls(now))
-			h.mu.Unlock()
-			bounded, cancel := context.WithTimeout(ctx, interval)
-			calls, err := metrics.AllDistressCalls(bounded, h.redis, known, now)
-			cancel()
-			if err != nil {
-				h.logger.Debug("distress calls of other processes are not known", "error", err)
-			}
-			h.mu.Lock()
-			h.calls = calls
-			h.mu.Unlock()
+	for clock.Sleep(ctx, interval) {
+		if h.hasGroups() {
+			h.lookForCalls(ctx, time.Now())
 		}
 	}
+}
+
+// lookForCalls takes up the distress calls of all processes. What it found before is
+// shown while Redis is down, too.
+func (h *Hub) lookForCalls(ctx context.Context, now time.Time) {
+	h.mu.Lock()
+	known := slices.Concat(h.calls, h.recorder.DistressCalls(now))
+	h.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, interval)
+	defer cancel()
+	calls, err := metrics.AllDistressCalls(ctx, h.redis, known, now)
+	if err != nil {
+		h.logger.Debug("distress calls of other processes are not known", "error", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = calls
 }
 
 // listen takes up what is published, while there are viewers, until ctx ends.
