@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -265,6 +267,7 @@ func TestUpload_SlowFilesHoldNobodyElseUp(t *testing.T) {
 	var ends []*io.PipeWriter
 	for range maxSenderUploads {
 		body, end := io.Pipe()
+		t.Cleanup(func() { _ = end.Close() }) // the server waits for it when the test has failed
 		ends = append(ends, end)
 		sending.Go(func() {
 			got := send(t, http.MethodPost, url+"/upload?filename=a.geojson", body, "Content-Type", "application/geo+json")
@@ -273,6 +276,11 @@ func TestUpload_SlowFilesHoldNobodyElseUp(t *testing.T) {
 		_, err := io.WriteString(end, `{"type":"FeatureCollection","features":[`+strings.Repeat(" ", 8<<10)) // more than tells the format
 		require.NoError(t, err)
 	}
+	require.Eventually(t, func() bool {
+		s.uploadShares.mu.Lock()
+		defer s.uploadShares.mu.Unlock()
+		return slices.Equal(slices.Collect(maps.Values(s.uploadShares.held)), []int{maxSenderUploads})
+	}, 10*time.Second, time.Millisecond, "each has its place")
 	require.Eventually(t, func() bool {
 		free := s.budget.held.TryAcquire(heldBudget)
 		if free {
