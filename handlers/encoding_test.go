@@ -94,8 +94,7 @@ func TestBodies_AreDecompressedUpToTheLanesLimit(t *testing.T) {
 }
 
 // What a window takes is known before it is made, and refused when there is no room.
-func TestBudget_BoundsTheWindowsOfZstd(t *testing.T) {
-	t.Parallel()
+func TestBudget_BoundsTheWindowsOfZstd(t *testing.T) { // alone: it measures the process
 	b := newBudget()
 	request := httptest.NewRequest(http.MethodPost, "/", nil)
 	request.Header.Set("Content-Encoding", "zstd")
