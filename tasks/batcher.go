@@ -7,17 +7,18 @@ import (
 )
 
 // batcher writes the small requests of one lane together: group commit. While
-// one write is under way the requests that arrive gather in the next batch;
-// each returns when the write of its own batch does. There is no timer: a
-// request that arrives alone is written at once, and the more arrive, the more
-// share a round trip.
+// one write is under way the requests that arrive gather in the next batch, and
+// when that is full, in the one behind it; each returns when the write of its own
+// batch does. There is no timer: a request that arrives alone is written at once,
+// and the more arrive, the more share a round trip.
 type batcher[R any] struct {
-	limits Batching
-	write  writeFunc[R]
+	maxPoints int
+	maxWrites int
+	write     writeFunc[R]
 
 	mu       sync.Mutex
-	pending  *pendingBatch[R] // gathers for the next write; nil when nobody waits
-	flushing bool             // flushLoop runs
+	waiting  []*pendingBatch[R] // for their writes; all but the last are full
+	flushing int                // how many flushLoops run
 }
 
 // writeFunc writes requests that hold so many points together; the first of their
@@ -27,7 +28,6 @@ type writeFunc[R any] func(since time.Time, requests []R, points int) error
 // pendingBatch is the requests that go with one write.
 type pendingBatch[R any] struct {
 	requests []R
-	sizes    []int // of the requests, in points
 	points   int
 	since    time.Time // when the first request came
 
@@ -36,76 +36,91 @@ type pendingBatch[R any] struct {
 }
 
 // newBatcher returns a batcher that hands requests to write, one batch at a
-// time. Each holds at most limits.MaxPoints points.
-func newBatcher[R any](limits Batching, write writeFunc[R]) *batcher[R] {
-	return &batcher[R]{limits: limits, write: write}
+// time, and while full ones wait, up to maxWrites at the same time. Each holds at
+// most limits.MaxPoints points, and at least limits.MinPoints if more requests wait
+// behind it.
+func newBatcher[R any](limits Batching, maxWrites int, write writeFunc[R]) *batcher[R] {
+	return &batcher[R]{maxPoints: limits.MaxPoints, maxWrites: maxWrites, write: write}
 }
 
-// submit returns what write returned for the batch that the request went with. It
-// waits for the write before that, and for its own. No request's context applies:
-// each of them waits for the write, even one whose client has gone. A request must
-// hold fewer points than limits.MinPoints.
+// submit returns what write returned for the batch that the request went with, or
+// for the one before it if that failed and its own was full. It
+// waits for the writes before that, and for its own, but only for one that fails
+// before its own. No request's context applies: each of them waits for the write,
+// even one whose client has gone. A request must hold fewer points than
+// limits.MinPoints.
 func (b *batcher[R]) submit(request R, points int) error {
-	b.mu.Lock()
-	p := b.pending
-	if p == nil {
-		p = &pendingBatch[R]{since: time.Now(), done: make(chan struct{})}
-		b.pending = p
-	}
-	p.requests = append(p.requests, request)
-	p.sizes = append(p.sizes, points)
-	p.points += points
-	if !b.flushing {
-		b.flushing = true
-		go b.flushLoop()
-	}
-	b.mu.Unlock()
-
+	p := b.add(request, points)
 	<-p.done
 	return p.err
 }
 
-// flushLoop flushes one batch after another until nobody waits.
+// add adds a request to the batch that gathers, and sees that it is written.
+func (b *batcher[R]) add(request R, points int) *pendingBatch[R] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n := len(b.waiting); n == 0 || b.waiting[n-1].points+points > b.maxPoints {
+		b.waiting = append(b.waiting, &pendingBatch[R]{since: time.Now(), done: make(chan struct{})})
+	}
+	p := b.waiting[len(b.waiting)-1]
+	p.requests = append(p.requests, request)
+	p.points += points
+	full := len(b.waiting) - 1
+	if b.flushing == 0 || b.flushing < b.maxWrites && full > 0 {
+		b.flushing++
+		go b.flushLoop()
+	}
+	return p
+}
+
+// flushLoop writes one batch after another until nobody waits.
 func (b *batcher[R]) flushLoop() {
 	for {
-		// The requests that the last flush has done, and those that arrived
+		// The requests that the last write has done, and those that arrived
 		// with this one, are ready to run: let them submit first. With many
 		// clients this gave 8 % more points a second and 20 % less work for
 		// Redis, as more requests share a write.
 		runtime.Gosched()
-		b.mu.Lock()
-		p := b.pending
-		b.pending = nil
+		p := b.next()
 		if p == nil {
-			b.flushing = false
-			b.mu.Unlock()
 			return
 		}
-		b.mu.Unlock()
-
-		p.err = b.flush(p)
+		p.err = b.write(p.since, p.requests, p.points)
 		close(p.done)
+		if p.err != nil {
+			b.failFull(p.err)
+		}
 	}
 }
 
-// flush writes a batch, in parts if it holds more points than the limits allow.
-// The first error ends it.
-func (b *batcher[R]) flush(p *pendingBatch[R]) error {
-	// As few parts as make batch tasks of about the same size: at most the last
-	// one is too small for a batch task.
-	from, gathered, left := 0, 0, p.points
-	enough := splitEvenly(left, b.limits.MaxPoints)[0]
-	for i, points := range p.sizes {
-		if gathered >= b.limits.MinPoints && (gathered >= enough || gathered+points > b.limits.MaxPoints) {
-			if err := b.write(p.since, p.requests[from:i], gathered); err != nil {
-				return err
-			}
-			left -= gathered
-			from, gathered, enough = i, 0, splitEvenly(left, b.limits.MaxPoints)[0]
-		}
-		gathered += points
+// next takes the batch that has waited longest; nil, and flushLoop ends, when
+// nobody waits.
+func (b *batcher[R]) next() *pendingBatch[R] {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.waiting) == 0 {
+		b.waiting = nil // the memory of those that are gone
+		b.flushing--
+		return nil
 	}
-	return b.write(p.since, p.requests[from:], gathered)
+	p := b.waiting[0]
+	b.waiting[0] = nil
+	b.waiting = b.waiting[1:]
+	return p
+}
+
+// failFull ends the wait of all full batches with the error of the write before
+// them: what does not answer is waited for twice at the most, however many wait.
+func (b *batcher[R]) failFull(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for len(b.waiting) > 1 {
+		p := b.waiting[0]
+		p.err = err
+		close(p.done)
+		b.waiting[0] = nil
+		b.waiting = b.waiting[1:]
+	}
 }
 
 // splitEvenly divides points into as few parts of at most limit as possible,

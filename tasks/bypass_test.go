@@ -33,10 +33,10 @@ func (b *Bypass) waits(l *lane.Lane, requests int) func() bool {
 		batcher.mu.Lock()
 		defer batcher.mu.Unlock()
 		waiting := 0
-		if batcher.pending != nil {
-			waiting = len(batcher.pending.requests)
+		for _, pending := range batcher.waiting {
+			waiting += len(pending.requests)
 		}
-		return batcher.flushing && waiting == requests
+		return batcher.flushing > 0 && waiting == requests
 	}
 }
 

@@ -60,7 +60,7 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor,
 	breaker := newBreaker(connections.Enqueue, replay.replicas, options.Timeout, admission.redisFailed.Store, logger)
 	batchers := make(map[string]*batcher[[]byte])
 	for _, l := range lanes {
-		batchers[l.Name] = newBatcher(options.Batching,
+		batchers[l.Name] = newBatcher(options.Batching, 1, // more share a round trip then
 			func(since time.Time, payloads [][]byte, points int) error {
 				// No request waits for longer than the timeout.
 				ctx, cancel := context.WithDeadline(context.Background(), since.Add(options.Timeout))

@@ -73,40 +73,6 @@ func TestSplitEvenly(t *testing.T) {
 	})
 }
 
-func TestBatcher_FlushDividesALargeBatch(t *testing.T) {
-	limits := Batching{MinPoints: 500, MaxPoints: 1000}
-	rapid.Check(t, func(t *rapid.T) {
-		largest := rapid.SampledFrom([]int{1, 10, 100, 499}).Draw(t, "largest")
-		sizes := rapid.SliceOfN(rapid.IntRange(1, largest), 1, 200).Draw(t, "sizes")
-		c := &pendingBatch[int]{requests: sizes, sizes: sizes, since: time.Now()}
-		for _, size := range sizes {
-			c.points += size
-		}
-		parts, small, again := 0, 0, []int(nil)
-		b := newBatcher(limits, func(_ time.Time, part []int, points int) error {
-			parts++
-			total := 0
-			for _, size := range part {
-				total += size
-			}
-			require.Equal(t, total, points)
-			require.Positive(t, points)
-			require.LessOrEqual(t, points, limits.MaxPoints)
-			if points < limits.MinPoints {
-				small++
-			}
-			again = append(again, part...)
-			return nil
-		})
-		require.NoError(t, b.flush(c))
-		require.Equal(t, sizes, again)
-		require.LessOrEqual(t, small, 1)
-		if largest <= 10 {
-			require.LessOrEqual(t, parts, c.points/limits.MaxPoints+2)
-		}
-	})
-}
-
 func TestGroups_AreFilledOneAfterAnother(t *testing.T) {
 	for _, rate := range []int{1, 100, 10_000} {
 		t.Run(fmt.Sprint(rate, " requests a second"), func(t *testing.T) {
@@ -129,12 +95,7 @@ func TestBatcher_WritesRequestsThatArriveTogetherAtOnce(t *testing.T) {
 	server, connections := startRedis(t)
 	e, l := newTestEnqueuer(t, connections, 5*time.Second)
 	waits := func(points int, writing bool) func() bool {
-		d := e.batchers[l.Name]
-		return func() bool {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			return d.flushing == writing && (d.pending == nil && points == 0 || d.pending != nil && d.pending.points == points)
-		}
+		return func() bool { return waitsFor(e.batchers[l.Name], points, writing) }
 	}
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 1))) // the first one loads a script
 	require.Eventually(t, waits(0, false), 10*time.Second, time.Millisecond)
