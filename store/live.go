@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -56,60 +58,105 @@ func (r *Reader) LiveCursor(ctx context.Context) (cursor LiveCursor, err error) 
 }
 
 // LiveSince returns points of the lane live that were committed after a cursor of
-// the same database, and some that were before: those of a scope, which has a From,
-// in the order of their times. There are no more than limit.
+// the same database, and some that were before: those of a scope, which has a From.
+// There are no more than limit, in the order of their times.
 //
 // PostgreSQL keeps with each row the transaction that wrote it, so this finds what
-// was committed late, too, which no time of receipt would. In compressed chunks, where
-// that is not kept, it finds by their times of receipt what came since the scope's From.
-// The range of time is what bounds the work: it reads all of the scope's points in it.
-func (r *Reader) LiveSince(ctx context.Context, cursor LiveCursor, scope Scope, limit int) ([]LivePoint, error) {
-	points, err := r.liveSince(ctx, cursor, scope, limit)
+// was committed late, too, which no time of receipt would. TimescaleDB drops that of a
+// row that it compresses: those are found if they were received after a time, which is
+// that of the cursor. The range of time is what bounds the work: it reads all of the
+// scope's points in it.
+func (r *Reader) LiveSince(ctx context.Context, cursor LiveCursor, received time.Time, scope Scope, limit int) ([]LivePoint, error) {
+	points, err := r.liveSince(ctx, liveTable, cursor, scope, limit)
 	var refused *pgconn.PgError
 	if !errors.As(err, &refused) || refused.Code != pgerrcode.InvalidColumnReference {
 		return points, err
 	}
-	// TimescaleDB does not tell the transaction of a row in a compressed chunk. What
-	// came to one lately is found by its time of receipt: it is next to nothing, as
-	// chunks are compressed when their time is over.
-	end, err := r.compressedUntil(ctx)
+	chunks, err := r.compressedChunks(ctx, scope)
 	if err != nil {
 		return nil, err
 	}
-	older := scope
-	older.To = earliestOf(end.Add(-time.Microsecond), scope.To)
-	if points, err = r.live(ctx, older, ` AND p.received_at > $1`, limit); err != nil {
+	points = nil
+	take := func(more []LivePoint, failed error) {
+		points = append(points, more...)
+		err = errors.Join(err, failed)
+	}
+	from, end := scope.From, liveEnd(scope)
+	between := func(from, to time.Time) Scope {
+		part := scope
+		part.From, part.To = from, to
+		return part
+	}
+	for _, c := range chunks {
+		last := earliestOf(c.end.Add(-time.Microsecond), end)
+		before := c.start.Add(-time.Microsecond)
+		if before.After(from) {
+			take(r.liveSince(ctx, liveTable, cursor, between(from, before), limit))
+			from = before
+		}
+		// What is written to a compressed chunk stays as it is until the chunk is
+		// compressed again: these rows are what ONLY finds.
+		take(r.liveSince(ctx, "ONLY "+c.table, cursor, between(from, last), limit))
+		take(r.live(ctx, liveTable, between(from, last), ` AND p.received_at > $7`, limit, received))
+		from = last
+	}
+	if from.Before(end) {
+		take(r.liveSince(ctx, liveTable, cursor, between(from, end), limit))
+	}
+	if err != nil {
 		return nil, err
 	}
-	scope.From = older.To
-	if len(points) == limit || !scope.To.IsZero() && !scope.To.After(scope.From) {
-		return points, nil
+	points = inOrder(points)
+	return points[:min(limit, len(points))], nil
+}
+
+// inOrder returns points in the order of their times, each once.
+func inOrder(points []LivePoint) []LivePoint {
+	compare := func(a, b LivePoint) int {
+		return cmp.Or(cmp.Compare(a.Time, b.Time), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Lat, b.Lat), cmp.Compare(a.Lon, b.Lon))
 	}
-	newer, err := r.liveSince(ctx, cursor, scope, limit-len(points))
-	return append(points, newer...), err
+	slices.SortFunc(points, compare)
+	return slices.CompactFunc(points, func(a, b LivePoint) bool { return compare(a, b) == 0 })
 }
 
-func (r *Reader) liveSince(ctx context.Context, cursor LiveCursor, scope Scope, limit int) ([]LivePoint, error) {
+const liveTable = "live_track_points"
+
+func (r *Reader) liveSince(ctx context.Context, table string, cursor LiveCursor, scope Scope, limit int) ([]LivePoint, error) {
 	// The server has no xid from a bigint; its order is a circle, which age knows.
-	return r.live(ctx, scope, ` AND age(p.xmin) <= age($7::text::xid)`, limit, strconv.FormatUint(uint64(uint32(cursor)), 10))
+	return r.live(ctx, table, scope, ` AND age(p.xmin) <= age($7::text::xid)`, limit, strconv.FormatUint(uint64(uint32(cursor)), 10))
 }
 
-// compressedUntil is the end of the newest compressed chunk of the lane live.
-func (r *Reader) compressedUntil(ctx context.Context) (end time.Time, err error) {
+// compressedChunk is a chunk of the lane live, of a range of time.
+type compressedChunk struct {
+	table      string // as SQL has it
+	start, end time.Time
+}
+
+// compressedChunks returns the compressed chunks with times of a scope, in their order.
+func (r *Reader) compressedChunks(ctx context.Context, scope Scope) (chunks []compressedChunk, err error) {
 	err = r.query(ctx, "", func(ctx context.Context, connection *pgxpool.Conn) error {
-		return connection.QueryRow(ctx, `SELECT max(range_end) FROM timescaledb_information.chunks
-			WHERE hypertable_schema = 'public' AND hypertable_name = 'live_track_points' AND is_compressed`).Scan(&end)
+		rows, err := connection.Query(ctx, `SELECT format('%I.%I', chunk_schema, chunk_name), range_start, range_end
+			FROM timescaledb_information.chunks
+			WHERE hypertable_schema = 'public' AND hypertable_name = 'live_track_points' AND is_compressed
+				AND range_end > $1 AND range_start <= $2 ORDER BY range_start`, scope.From, liveEnd(scope))
+		if err != nil {
+			return err
+		}
+		chunks, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c compressedChunk, err error) {
+			return c, row.Scan(&c.table, &c.start, &c.end)
+		})
+		return err
 	})
 	if err != nil {
-		return end, fmt.Errorf("look which live points are compressed: %w", err)
+		return nil, fmt.Errorf("look which live points are compressed: %w", err)
 	}
-	return end, nil
+	return chunks, nil
 }
 
 // LiveBetween returns the points of the lane live with times after the scope's From
 // up to its To, in the order of their times, no more than limit.
 func (r *Reader) LiveBetween(ctx context.Context, scope Scope, limit int) ([]LivePoint, error) {
-	return r.live(ctx, scope, "", limit)
+	return r.live(ctx, liveTable, scope, "", limit)
 }
 
 // liveFlights lists the flights of a scope since a day.
@@ -119,10 +166,10 @@ const liveFlights = `(SELECT DISTINCT flight_id FROM flights WHERE lane = 'live'
 const liveColumns = `p.flight_id, coalesce(p.device_id, ''), coalesce(p.pilot_id, ''), coalesce(p.race_id, ''),
 	p.datetime, p.lat, p.lon, p.elevation, p.barometric_altitude, p.speed, p.heading`
 
-func (r *Reader) live(ctx context.Context, scope Scope, condition string, limit int, more ...any) ([]LivePoint, error) {
+func (r *Reader) live(ctx context.Context, table string, scope Scope, condition string, limit int, more ...any) ([]LivePoint, error) {
 	// OFFSET 0 keeps the range of time with each flight's search of the key.
 	points, err := r.livePoints(ctx, `SELECT `+liveColumns+` FROM `+liveFlights+`, LATERAL (
-			SELECT p.* FROM live_track_points AS p
+			SELECT p.* FROM `+table+` AS p
 			WHERE p.flight_id = f.flight_id AND p.datetime > $1 AND p.datetime <= $2`+condition+` OFFSET 0) AS p
 		WHERE ($3 = '' OR p.pilot_id = $3) AND ($4 = '' OR p.race_id = $4)
 		ORDER BY p.datetime LIMIT $6`,

@@ -31,14 +31,14 @@ func TestReader_FindsWhatWasCommittedLate(t *testing.T) {
 	isAllBefore := func() bool {
 		cursor, err = reader.LiveCursor(t.Context())
 		require.NoError(t, err)
-		points, err := reader.LiveSince(t.Context(), cursor, scope, 100)
+		points, err := reader.LiveSince(t.Context(), cursor, time.Time{}, scope, 100)
 		require.NoError(t, err)
 		return len(points) == 0
 	}
 	require.Eventually(t, isAllBefore, 20*time.Second, 10*time.Millisecond)
 	require.NoError(t, late.Commit(t.Context()))
 
-	points, err := reader.LiveSince(t.Context(), cursor, scope, 100)
+	points, err := reader.LiveSince(t.Context(), cursor, time.Time{}, scope, 100)
 	require.NoError(t, err)
 	require.Len(t, points, 1)
 	assert.Equal(t, 1.0, points[0].Lat)
@@ -62,19 +62,26 @@ func TestReader_FindsWhatWasCommittedToACompressedChunk(t *testing.T) {
 		_, err := writer.Write(t.Context(), points, "")
 		require.NoError(t, err)
 	}
+	compress := func() {
+		_, err := pool.Exec(t.Context(), `SELECT compress_chunk(chunk) FROM show_chunks('live_track_points') AS chunk`)
+		require.NoError(t, err)
+	}
 	now := time.Now().UTC()
-	yesterday := now.AddDate(0, 0, -1)
-	write("before", yesterday, now.AddDate(0, 0, -2))
-	write("long before", now.AddDate(0, 0, -20), now.AddDate(0, 0, -2))
-	_, err := pool.Exec(t.Context(), `SELECT compress_chunk(chunk) FROM show_chunks('live_track_points') AS chunk`)
-	require.NoError(t, err)
+	yesterday, received := now.AddDate(0, 0, -1), now.Add(-time.Minute)
+	write("shown", yesterday, received.Add(-time.Minute))
+	write("long before", now.AddDate(0, 0, -20), now)
+	compress()
 	cursor, err := reader.LiveCursor(t.Context())
 	require.NoError(t, err)
 	write("late", yesterday, now)
+	compress()
+	write("received long ago", yesterday, now.AddDate(0, 0, -2))
 	write("now", now, now)
 
-	for from, want := range map[time.Time][]string{yesterday.Add(-2 * time.Second): {"late", "now"}, now.Add(-time.Second): {"now"}} {
-		points, err := reader.LiveSince(t.Context(), cursor, Scope{From: from}, 100)
+	for from, want := range map[time.Time][]string{
+		yesterday.Add(-2 * time.Second): {"late", "received long ago", "now"}, now.Add(-time.Second): {"now"},
+	} {
+		points, err := reader.LiveSince(t.Context(), cursor, received, Scope{From: from}, 100)
 		require.NoError(t, err)
 		found := make(map[string]int)
 		for _, p := range points {

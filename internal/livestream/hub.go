@@ -11,7 +11,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"slices"
@@ -66,13 +65,20 @@ type Hub struct {
 	groups  map[View]*group
 	viewers int
 	closed  bool
-	cursor  store.LiveCursor // all before it was shown; 0 = not known
-	lookAt  time.Time        // when to look into the database next
-	far     bool             // and whether as far back as maxLate
+	near    look      // all before it was shown of the last lookRange
+	far     look      // and of times before
+	lookAt  time.Time // when to look into the database next
+	lookFar bool      // and whether as far back as maxLate
 	failing bool
 	calls   []metrics.DistressCall // of all processes, as far as is known
 	seen    *cache.Map[uint64, struct{}]
 	seed    maphash.Seed
+}
+
+// look is how far the hub has looked into the database, and when.
+type look struct {
+	cursor store.LiveCursor // 0 = not known
+	at     time.Time
 }
 
 const (
@@ -88,6 +94,10 @@ const (
 	lookRange    = 10 * time.Minute
 	farInterval  = 5 * time.Minute
 	maxLate      = 2 * time.Hour
+
+	// maxSkew is by how much the clocks of the processes that receive points may be
+	// behind this one's, where a look goes by times of receipt.
+	maxSkew = time.Minute
 
 	// settleTime is how long after the begin of the subscription a publisher may
 	// still believe that nobody listens.
@@ -133,7 +143,7 @@ func (h *Hub) Run(ctx context.Context) {
 			}
 			if h.isTimeToLook(now) {
 				if now.Sub(far) > farInterval {
-					h.lookFar(now)
+					h.wantFar(now)
 					far = now
 				}
 				h.look(ctx)
@@ -156,11 +166,11 @@ func (h *Hub) isTimeToLook(now time.Time) bool {
 	return !now.Before(h.lookAt)
 }
 
-// lookFar makes the hub look far back, at a time.
-func (h *Hub) lookFar(at time.Time) {
+// wantFar makes the hub look far back, at a time.
+func (h *Hub) wantFar(at time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.lookAt, h.far = at, true
+	h.lookAt, h.lookFar = at, true
 }
 
 // look shows what was committed since the last look.
@@ -168,14 +178,17 @@ func (h *Hub) look(ctx context.Context) {
 	h.looking.Lock()
 	defer h.looking.Unlock()
 	h.mu.Lock()
-	since, far := h.cursor, h.far
-	h.far, h.lookAt = false, time.Now().Add(lookInterval)
+	near, far, isFar, now := h.near, h.far, h.lookFar, time.Now()
+	h.lookFar, h.lookAt = false, now.Add(lookInterval)
 	h.mu.Unlock()
-	next, points, err := h.committed(ctx, since, far)
+	if !isFar {
+		far.cursor = 0
+	}
+	next, points, err := h.committed(ctx, near, far, now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err != nil {
-		h.far = h.far || far
+		h.lookFar = h.lookFar || isFar
 		if !h.failing && ctx.Err() == nil {
 			h.logger.Warn("the live stream cannot look for stored points; trying again until it can", "error", err)
 		}
@@ -183,30 +196,36 @@ func (h *Hub) look(ctx context.Context) {
 		return
 	}
 	h.failing = false
-	if since > next || len(points) > maxPending {
+	if near.cursor > next || len(points) > maxPending {
 		h.reset() // another database, or more than can be told
 	}
 	h.take(points)
-	h.cursor = next
+	h.near = look{next, now}
+	if isFar || near.cursor == 0 || near.cursor > next {
+		h.far = h.near
+	}
 	for _, g := range h.groups {
 		clear(g.resumed)
 		g.forgetOld(time.Now())
 	}
 }
 
-// committed returns what was committed since a cursor, and the cursor for the next
-// time.
-func (h *Hub) committed(ctx context.Context, since store.LiveCursor, far bool) (store.LiveCursor, []store.LivePoint, error) {
+// committed returns the points of the last lookRange that were committed since near,
+// the older ones since far unless that is not known, and the cursor for the next time.
+func (h *Hub) committed(ctx context.Context, near, far look, now time.Time) (store.LiveCursor, []store.LivePoint, error) {
 	next, err := h.reader.LiveCursor(ctx)
-	if err != nil || since == 0 || since > next {
+	if err != nil || near.cursor == 0 || near.cursor > next {
 		return next, nil, err
 	}
-	span := lookRange
-	if far {
-		span = maxLate
+	border := now.Add(-lookRange)
+	points, err := h.reader.LiveSince(ctx, near.cursor, near.at.Add(-maxSkew), store.Scope{From: border}, maxPending+1)
+	if err != nil || far.cursor == 0 {
+		return next, points, err
 	}
-	points, err := h.reader.LiveSince(ctx, since, store.Scope{From: time.Now().Add(-span)}, maxPending+1)
-	return next, points, err
+	// The looks in between were at times before this, and went further back.
+	older := store.Scope{From: now.Add(-maxLate), To: border}
+	late, err := h.reader.LiveSince(ctx, far.cursor, far.at.Add(-maxSkew), older, maxPending+1)
+	return next, append(points, late...), err
 }
 
 // take shows points that were not shown yet. The caller holds h.mu.
@@ -378,7 +397,7 @@ func (h *Hub) subscribe(ctx context.Context) {
 			if message, is := got.(*redis.Message); is {
 				h.hear([]byte(message.Payload))
 			} else {
-				h.lookFar(time.Now().Add(settleTime))
+				h.wantFar(time.Now().Add(settleTime))
 			}
 		}
 	}
@@ -388,7 +407,7 @@ func (h *Hub) subscribe(ctx context.Context) {
 func (h *Hub) hear(message []byte) {
 	points, err := decodeMessage(h.live, message)
 	if err != nil || message[0] != complete {
-		h.lookFar(time.Now()) // it may be of a newer version
+		h.wantFar(time.Now()) // it may be of a newer version
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -398,9 +417,5 @@ func (h *Hub) hear(message []byte) {
 var errEmptyMessage = errors.New("a message without points")
 
 func (h *Hub) idOf(g *group, now time.Time) string {
-	return formatID(h.cursor, min(g.horizon, now.UnixMicro()))
-}
-
-func formatID(cursor store.LiveCursor, horizon int64) string {
-	return fmt.Sprintf("%d-%d", cursor, horizon)
+	return place{h.near.cursor, h.far.cursor, min(g.horizon, now.UnixMicro())}.String()
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -42,6 +43,7 @@ type installation struct {
 	writer   *store.Writer // of another process
 	lane     *lane.Lane
 	recorder *metrics.Recorder
+	hub      *Hub
 }
 
 func newClient(t testing.TB, url string) *redis.Client {
@@ -63,12 +65,12 @@ func install(t *testing.T, redisURL string) *installation {
 		publisher.Publish(points)
 	})
 	i.reader, i.recorder = store.NewReader(i.pool, lanes), metrics.New(lanes, "test")
-	hub := NewHub(i.reader, newClient(t, redisURL), "test", i.lane, i.recorder, slog.New(slog.DiscardHandler))
-	go hub.Run(t.Context())
+	i.hub = NewHub(i.reader, newClient(t, redisURL), "test", i.lane, i.recorder, slog.New(slog.DiscardHandler))
+	go i.hub.Run(t.Context())
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		delay, _ := time.ParseDuration(r.URL.Query().Get("delay"))
 		view := View{Race: r.URL.Query().Get("race"), Delay: delay}
-		if err := hub.Serve(w, r, view, r.Header.Get("Last-Event-ID")); err != nil {
+		if err := i.hub.Serve(w, r, view, r.Header.Get("Last-Event-ID")); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		}
 	}))
@@ -240,8 +242,63 @@ func TestHub_ResumesWithWhatWasMissed(t *testing.T) {
 	assert.Equal(t, "points", resumed.name)
 	assert.Subset(t, resumed.flights(), []string{"b", "c"})
 
-	events, _ = i.view(t, "", "99999999-1")
+	events, _ = i.view(t, "", fmt.Sprint("99999999-", time.Now().UnixMicro(), "-1"))
 	assert.Equal(t, "snapshot", first(t, events).name, "what cannot be resumed begins again")
+}
+
+// Nobody publishes: a look at the last minutes passes over what is an hour old, and
+// the next one that goes far back finds it, for those who were away meanwhile, too.
+func TestHub_ShowsOldPointsThatWereCommittedLate(t *testing.T) {
+	t.Parallel()
+	i := install(t, "redis://127.0.0.1:1")
+	h := NewHub(i.reader, newClient(t, "redis://127.0.0.1:1"), "test", i.lane, i.recorder, slog.New(slog.DiscardHandler)) // looks when it is told to
+	v, _, err := h.join(t.Context(), View{}, "")
+	require.NoError(t, err)
+	i.write(t, "old", "r", time.Now().Add(-time.Hour))
+	i.write(t, "new", "r", time.Now())
+	look := func() string {
+		h.look(t.Context())
+		h.send(time.Now())
+		return string(<-v.events)
+	}
+	event := look()
+	assert.Contains(t, event, `"id":"new"`)
+	assert.NotContains(t, event, `"id":"old"`)
+	h.wantFar(time.Now())
+	assert.Contains(t, look(), `"id":"old"`)
+
+	_, event, _ = strings.Cut(event, "id: ")
+	id, _, _ := strings.Cut(event, "\n")
+	_, resumed, err := h.join(t.Context(), View{}, id)
+	require.NoError(t, err)
+	assert.Contains(t, string(resumed), "event: points")
+	assert.Contains(t, string(resumed), `"id":"old"`)
+}
+
+// TimescaleDB tells no transaction of what is compressed, which is more than an event
+// may have here.
+func TestHub_KeepsItsViewersWhenChunksAreCompressed(t *testing.T) {
+	t.Parallel()
+	i := install(t, servers.Redis(t).URL())
+	var isHypertable bool
+	require.NoError(t, i.pool.QueryRow(t.Context(), `SELECT to_regclass('timescaledb_information.chunks') IS NOT NULL`).Scan(&isHypertable))
+	if !isHypertable {
+		t.Skip("no TimescaleDB")
+	}
+	start := time.Now().Add(-time.Hour - 30*time.Minute)
+	for flights, each := 0, 1000; flights*each < maxPending+1000; flights += 3 {
+		_, err := i.writer.Write(t.Context(), batch(i.lane, 3, each, start.UnixMicro()+int64(flights)), "")
+		require.NoError(t, err)
+	}
+	_, err := i.pool.Exec(t.Context(), `SELECT compress_chunk(chunk) FROM show_chunks('live_track_points') AS chunk`)
+	require.NoError(t, err)
+	events, _ := i.view(t, "", "")
+	first(t, events)
+	late := time.Now().Add(-time.Hour)
+	i.write(t, "late", "r", late)
+	i.hub.wantFar(time.Now())
+	i.hub.look(t.Context())
+	next(t, events, "late", late, patience)
 }
 
 func TestHub_ShowsARaceAlone(t *testing.T) {

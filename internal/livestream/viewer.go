@@ -3,6 +3,7 @@ package livestream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -100,7 +101,7 @@ func (h *Hub) enter(view View) (*group, error) {
 		return nil, ErrFull
 	}
 	if len(h.groups) == 0 {
-		h.cursor = 0 // nobody looked since the last viewer left
+		h.near = look{} // nobody looked since the last viewer left
 	}
 	g := newGroup(view, time.Now())
 	g.waiting++
@@ -118,7 +119,7 @@ func (h *Hub) load(g *group) {
 	ctx, cancel := context.WithTimeout(context.Background(), loadTimeout)
 	defer cancel()
 	h.mu.Lock()
-	cursorKnown := h.cursor != 0
+	cursorKnown := h.near.cursor != 0
 	scope := g.view.scope(0, g.horizon)
 	h.mu.Unlock()
 	if !cursorKnown {
@@ -167,14 +168,14 @@ type resumption struct {
 // resume returns the event with what was shown to a group since the event with an
 // id, or nil if that cannot be told. Viewers who missed the same share it.
 func (h *Hub) resume(ctx context.Context, g *group, lastID string, now time.Time) []byte {
-	cursor, horizon, ok := parseID(lastID)
-	if !ok || now.Sub(time.UnixMicro(horizon)) > g.view.Delay+resumeTime {
+	last, ok := parsePlace(lastID)
+	if !ok || now.Sub(last.time()) > g.view.Delay+resumeTime {
 		return nil
 	}
 	h.mu.Lock()
 	r, there := g.resumed[lastID]
 	if !there {
-		if cursor > h.cursor || h.cursor == 0 {
+		if last.near > h.near.cursor || h.near.cursor == 0 {
 			h.mu.Unlock()
 			return nil // of another database
 		}
@@ -195,34 +196,57 @@ func (h *Hub) resume(ctx context.Context, g *group, lastID string, now time.Time
 	defer close(r.done)
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	defer cancel()
-	points, err := h.missed(bounded, g.view, cursor, horizon, to, now)
+	points, err := h.missed(bounded, g.view, last, to, now)
 	if err == nil && len(points) <= maxPending {
 		r.event = g.points(id, now, points, calls)
 	}
 	return r.event
 }
 
-// missed reads what was committed since a cursor, and what was not to be shown then
+// missed reads what was committed since a place, and what was not to be shown then
 // because of the delay.
-func (h *Hub) missed(ctx context.Context, view View, cursor store.LiveCursor, horizon, to int64, now time.Time) ([]store.LivePoint, error) {
+func (h *Hub) missed(ctx context.Context, view View, last place, to int64, now time.Time) ([]store.LivePoint, error) {
 	h.looking.Lock()
 	defer h.looking.Unlock()
-	from := now.Add(-view.Delay - maxLate).UnixMicro()
-	points, err := h.reader.LiveSince(ctx, cursor, view.scope(from, to), maxPending+1)
-	if err != nil || view.Delay == 0 || horizon >= to {
+	from, received := now.Add(-view.Delay-maxLate).UnixMicro(), last.time().Add(view.Delay-maxSkew)
+	points, err := h.reader.LiveSince(ctx, last.near, received, view.scope(from, to), maxPending+1)
+	if err != nil {
+		return nil, err
+	}
+	older := view.scope(from, 0)
+	older.To = time.UnixMicro(min(to, now.Add(-lookRange).UnixMicro()))
+	late, err := h.reader.LiveSince(ctx, last.far, received.Add(-farInterval), older, maxPending+1)
+	if points = append(points, late...); err != nil || view.Delay == 0 || last.horizon >= to {
 		return points, err
 	}
-	later, err := h.reader.LiveBetween(ctx, view.scope(horizon, to), maxPending+1)
+	later, err := h.reader.LiveBetween(ctx, view.scope(last.horizon, to), maxPending+1)
 	return append(points, later...), err
 }
 
-// parseID reads what formatID wrote.
-func parseID(id string) (cursor store.LiveCursor, horizon int64, ok bool) {
-	first, second, found := strings.Cut(id, "-")
-	place, err := strconv.ParseUint(first, 10, 63)
-	if !found || err != nil || place == 0 {
-		return 0, 0, false
+// place is where a viewer is in the stream. Its text is the id of an event.
+type place struct {
+	near, far store.LiveCursor // as the hub's looks
+	horizon   int64            // until which time points were shown, in Unix µs
+}
+
+func (p place) time() time.Time { return time.UnixMicro(p.horizon) }
+
+// String implements fmt.Stringer.
+func (p place) String() string { return fmt.Sprintf("%d-%d-%d", p.near, p.horizon, p.far) }
+
+// parsePlace reads what String wrote.
+func parsePlace(id string) (p place, ok bool) {
+	parts := strings.Split(id, "-")
+	if len(parts) != 3 {
+		return p, false
 	}
-	horizon, err = strconv.ParseInt(second, 10, 64)
-	return store.LiveCursor(place), horizon, err == nil && horizon > 0
+	var numbers [3]int64
+	for i, part := range parts {
+		number, err := strconv.ParseUint(part, 10, 63)
+		if err != nil || number == 0 {
+			return p, false
+		}
+		numbers[i] = int64(number)
+	}
+	return place{store.LiveCursor(numbers[0]), store.LiveCursor(numbers[2]), numbers[1]}, true
 }
