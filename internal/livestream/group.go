@@ -154,18 +154,16 @@ type callEvent struct {
 }
 
 // callsOf returns, as JSON, the distress calls that may be shown at a time: of each
-// sender the newest of those that are kept. The calls may be those that were known when
+// sender the newest that had come by then, or before the delay. The calls may be those that were known when
 // the last viewer left.
 func (v View) callsOf(calls []metrics.DistressCall, now time.Time) []byte {
 	shown := []callEvent{}
-	for _, c := range calls {
-		if c.First != nil && c.At.UnixMicro() > v.horizon(now) {
-			c = *c.First
-		}
-		if now.Sub(c.At) >= metrics.DistressTTL {
+	for _, newest := range calls {
+		c, known := newest.KnownAt(time.UnixMicro(v.horizon(now)))
+		if !known || now.Sub(c.At) >= metrics.DistressTTL {
 			continue
 		}
-		if (v.Race == "" || c.Race == v.Race) && (v.Pilot == "" || c.Pilot == v.Pilot) && c.At.UnixMicro() <= v.horizon(now) {
+		if (v.Race == "" || c.Race == v.Race) && (v.Pilot == "" || c.Pilot == v.Pilot) {
 			shown = append(shown, callEvent{c.At.UnixMilli(), c.Flight, c.Pilot, c.Race, c.Device, c.App, c.Says, c.Lat, c.Lon})
 		}
 	}

@@ -412,8 +412,16 @@ func TestView_ShowsACallThatRepeatsAndNoneThatIsTooOld(t *testing.T) {
 		return says
 	}
 	assert.Equal(t, []string{"23h0m0s", "0s"}, shown(0, now))
-	assert.Equal(t, []string{"23h0m0s", "20m0s"}, shown(10*time.Minute, now))
 	assert.Equal(t, []string{"23h0m0s"}, shown(30*time.Minute, now))
+	assert.Equal(t, []string{"23h0m0s", "20m0s"}, shown(20*time.Minute, now.Add(time.Millisecond)))
+	for _, delay := range []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute} {
+		says := shown(delay, now)
+		require.Len(t, says, 2)
+		age, err := time.ParseDuration(says[1])
+		require.NoError(t, err)
+		assert.GreaterOrEqual(t, age, delay)
+		assert.LessOrEqual(t, age, delay+delay/16+time.Second, "what was known then, and not the first call")
+	}
 	assert.Equal(t, []string{"23h0m0s", "0s"}, shown(10*time.Minute, now.Add(15*time.Minute)))
 	assert.Equal(t, []string{"0s"}, shown(0, now.Add(2*time.Hour)), "nobody viewed for two hours")
 }

@@ -27,13 +27,25 @@ type DistressCall struct {
 	Lat    *float64  `json:"lat,omitempty"` // degrees
 	Lon    *float64  `json:"lon,omitempty"`
 
-	// First is the first call of the same sender that is kept, unless it is this
-	// one: an app that calls with each position has always just called.
-	First *DistressCall `json:"first,omitempty"`
+	// Earlier are the calls of the same sender before this one, oldest first: an app
+	// that calls with each position has always just called. The first is there, and
+	// of the others the fewer the older they are.
+	Earlier []DistressCall `json:"earlier,omitempty"`
 }
 
-// sender is who calls: of each, the newest call is kept, and in it the first. A client
-// may be several.
+// KnownAt returns the newest call of the sender that had come at a time.
+func (c DistressCall) KnownAt(t time.Time) (call DistressCall, known bool) {
+	for _, call := range slices.Backward(append(slices.Clip(c.Earlier), c)) {
+		if !call.At.After(t) {
+			call.Earlier = nil
+			return call, true
+		}
+	}
+	return DistressCall{}, false
+}
+
+// sender is who calls: of each, the newest call is kept, with Earlier. A client may be
+// several.
 func (c DistressCall) sender() string {
 	return fmt.Sprintf("%s %q %q", c.App, c.Pilot, c.Device)
 }
@@ -50,6 +62,11 @@ const (
 	// of one client, who can call as any number of devices.
 	maxDistressCalls = 50
 	maxCallsOfClient = 10
+
+	// earlierSteps is by which part of its age a call is kept apart from those of the
+	// same sender, or somewhat closer: some 200 are in a day, and who sees them by a
+	// delay sees one that is older than the newest by that part of the delay.
+	earlierSteps = 16
 )
 
 // distressCalls are those that this process got, in their order of time. They stay
@@ -98,36 +115,54 @@ func newest(calls []DistressCall, now time.Time) []DistressCall {
 	return all
 }
 
-// newestBySender returns the newest call of each sender with the first, without those
-// that are too old.
+// newestBySender returns the newest call of each sender with those before it, without
+// those that are too old.
 func newestBySender(calls []DistressCall, now time.Time) map[string]DistressCall {
-	newest, first := make(map[string]DistressCall), make(map[string]DistressCall)
-	take := func(call DistressCall) {
-		if now.Sub(call.At) >= DistressTTL {
-			return
-		}
-		call.First = nil
-		sender := call.sender()
-		if !newest[sender].At.After(call.At) {
-			newest[sender] = call
-		}
-		if before, known := first[sender]; !known || call.At.Before(before.At) {
-			first[sender] = call
-		}
-	}
+	bySender := make(map[string][]DistressCall)
 	for _, call := range calls {
-		take(call)
-		if call.First != nil {
-			take(*call.First)
-		}
+		sender := call.sender()
+		all := append(bySender[sender], call.Earlier...)
+		call.Earlier = nil
+		all = append(all, call)
+		bySender[sender] = slices.DeleteFunc(all, func(c DistressCall) bool { return now.Sub(c.At) >= DistressTTL })
 	}
-	for sender, call := range newest {
-		if before := first[sender]; before.At.Before(call.At) {
-			call.First = &before
-			newest[sender] = call
+	newest := make(map[string]DistressCall)
+	for sender, all := range bySender {
+		if len(all) == 0 {
+			continue
 		}
+		slices.SortStableFunc(all, func(a, b DistressCall) int { return a.At.Compare(b.At) })
+		kept := thin(all, now)
+		call := kept[len(kept)-1]
+		call.Earlier = kept[: len(kept)-1 : len(kept)-1]
+		newest[sender] = call
 	}
 	return newest
+}
+
+// thin returns the first of a sender's calls, which are in their order, and the last of
+// each step of time.
+func thin(calls []DistressCall, now time.Time) []DistressCall {
+	kept := []DistressCall{calls[len(calls)-1]}
+	for i, call := range slices.Backward(calls[:len(calls)-1]) {
+		next, step := kept[len(kept)-1].At, stepAt(now.Sub(call.At))
+		isFirst := i == 0 && call.At.Before(next)
+		if isFirst || call.At.UnixMicro()/step.Microseconds() != next.UnixMicro()/step.Microseconds() {
+			kept = append(kept, call)
+		}
+	}
+	slices.Reverse(kept)
+	return kept
+}
+
+// stepAt is the step at an age. Steps double, so that a call that is not the last of one
+// is not that of a later one, in whatever order the calls come together.
+func stepAt(age time.Duration) time.Duration {
+	step := time.Second
+	for 2*step <= age/earlierSteps {
+		step *= 2
+	}
+	return step
 }
 
 // earlier orders calls by their times, in the same way in every process.

@@ -37,14 +37,13 @@ func TestDistressCalls_AreKnownToAllProcesses(t *testing.T) {
 	require.Len(t, calls, 1)
 	assert.True(t, now.Equal(calls[0].At))
 	assert.Equal(t, "7", calls[0].Device)
-	require.NotNil(t, calls[0].First, "it called before, too")
-	assert.True(t, now.Add(-time.Hour).Equal(calls[0].First.At))
-	assert.Nil(t, calls[0].First.First)
+	require.Len(t, calls[0].Earlier, 1, "it called before, too")
+	assert.True(t, now.Add(-time.Hour).Equal(calls[0].Earlier[0].At))
 
 	calls, err = AllDistressCalls(t.Context(), client, nil, now.Add(23*time.Hour))
 	require.NoError(t, err)
 	require.Len(t, calls, 1)
-	assert.Nil(t, calls[0].First, "it is too old")
+	assert.Empty(t, calls[0].Earlier, "it is too old")
 
 	calls, err = AllDistressCalls(t.Context(), client, nil, now.Add(24*time.Hour))
 	require.NoError(t, err)
@@ -99,19 +98,43 @@ func TestDistressCalls_OfOneClientLeaveThoseOfOthers(t *testing.T) {
 }
 
 // An app calls with each position, for longer than a call is shown.
-func TestDistressCalls_KeepTheFirstOfASender(t *testing.T) {
+func TestDistressCalls_KeepWhatWasKnownBefore(t *testing.T) {
 	t.Parallel()
-	r, start := New(lane.All(lane.Options{}), "test"), time.Now()
-	for hours := range 60 {
-		now := start.Add(time.Duration(hours) * time.Hour)
-		r.Distress(DistressCall{At: now, App: "osmand", Device: "7"})
-		calls := r.DistressCalls(now)
-		require.Len(t, calls, 1)
-		assert.Equal(t, now, calls[0].At)
-		if hours > 0 {
-			require.NotNil(t, calls[0].First)
-			assert.Less(t, now.Sub(calls[0].First.At), DistressTTL)
-			assert.Nil(t, calls[0].First.First)
+	r, start, now := New(lane.All(lane.Options{}), "test"), time.Now(), time.Time{}
+	const interval = 5 * time.Second
+	for now = start; now.Before(start.Add(26 * time.Hour)); now = now.Add(interval) {
+		if age := start.Add(26 * time.Hour).Sub(now); age < time.Hour || now.Minute()%10 == 0 {
+			r.Distress(DistressCall{At: now, App: "osmand", Device: "7"})
 		}
 	}
+	calls := r.DistressCalls(now)
+	require.Len(t, calls, 1)
+	assert.Less(t, len(calls[0].Earlier), 250)
+	assert.Less(t, now.Sub(calls[0].Earlier[0].At), DistressTTL)
+	for delay := interval; delay < 50*time.Minute; delay += 7 * time.Second {
+		known, is := calls[0].KnownAt(now.Add(-delay))
+		require.True(t, is)
+		assert.Zero(t, len(known.Earlier))
+		late := now.Add(-delay).Sub(known.At)
+		assert.GreaterOrEqual(t, late, time.Duration(0))
+		assert.LessOrEqual(t, late, delay/earlierSteps+interval)
+	}
+	_, is := calls[0].KnownAt(now.Add(-DistressTTL))
+	assert.False(t, is)
+}
+
+// Processes that got some of the calls each tell of them one after another.
+func TestDistressCalls_OfOneSenderComeTogether(t *testing.T) {
+	t.Parallel()
+	processes := []*Recorder{New(lane.All(lane.Options{}), "a"), New(lane.All(lane.Options{}), "b")}
+	now := time.Now().Round(0)
+	for second := range 600 {
+		processes[second%2].Distress(DistressCall{At: now.Add(time.Duration(second-600) * time.Second), App: "osmand"})
+	}
+	all := New(lane.All(lane.Options{}), "all")
+	for second := range 600 {
+		all.Distress(DistressCall{At: now.Add(time.Duration(second-600) * time.Second), App: "osmand"})
+	}
+	together := newest(append(processes[0].DistressCalls(now), processes[1].DistressCalls(now)...), now)
+	assert.Equal(t, all.DistressCalls(now), together)
 }
