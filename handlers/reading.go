@@ -39,7 +39,7 @@ func (s *Server) routeReading(operators bool) func(*gin.Engine) {
 		router.GET("/flights/:id/track", s.reading(operators, s.getTrack))
 		router.GET("/live/stream", s.reading(operators, s.getLiveStream))
 		forAll := func(c *gin.Context) { s.config.Map.ServeHTTP(c.Writer, c.Request) }
-		forReaders := s.reading(operators, func(c *gin.Context, _ reader) { forAll(c) })
+		forReaders := s.readingOf(operators, unlimited, func(c *gin.Context, _ reader) { forAll(c) })
 		router.GET("/map", forReaders)
 		router.GET("/map/*path", func(c *gin.Context) {
 			if c.Request.URL.Path == mappage.TilesPath {
@@ -54,12 +54,25 @@ func (s *Server) routeReading(operators bool) func(*gin.Engine) {
 	}
 }
 
+// limiting says whether requests with a good token count against its limit.
+type limiting bool
+
+const (
+	limited   limiting = true
+	unlimited limiting = false // of parts of a page, which come by the dozen
+)
+
 // reading lets those through who may read.
 func (s *Server) reading(operators bool, handle func(*gin.Context, reader)) gin.HandlerFunc {
+	return s.readingOf(operators, limited, handle)
+}
+
+// readingOf is reading with a limit or without one.
+func (s *Server) readingOf(operators bool, counted limiting, handle func(*gin.Context, reader)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Header("Cache-Control", "private, no-cache")
 		c.Header("X-Content-Type-Options", "nosniff")
-		who, problem := s.authorizeReader(c, operators, time.Now())
+		who, problem := s.authorizeReader(c, operators, counted, time.Now())
 		if problem != nil {
 			problem.write(c, nil)
 			return
@@ -79,7 +92,7 @@ type reader struct {
 
 // authorizeReader returns what the client may read: an operator everything, and a
 // token with the scope read what its claims leave.
-func (s *Server) authorizeReader(c *gin.Context, operators bool, now time.Time) (reader, *problem) {
+func (s *Server) authorizeReader(c *gin.Context, operators bool, counted limiting, now time.Time) (reader, *problem) {
 	access := s.config.Access
 	operator := reader{operator: true}
 	if access.Tokens == nil {
@@ -106,8 +119,10 @@ func (s *Server) authorizeReader(c *gin.Context, operators bool, now time.Time) 
 			refused = &problem{Status: http.StatusForbidden, Title: "Not allowed", Detail: "The token does not allow to read."}
 		}
 	}
-	if problem := s.limitToken(c, claims, refused, now); problem != nil {
-		return reader{}, problem
+	if counted == limited || refused != nil {
+		if problem := s.limitToken(c, claims, refused, now); problem != nil {
+			return reader{}, problem
+		}
 	}
 	return reader{pilot: claims.Pilot, race: claims.Race, delay: claims.Delay}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -226,4 +227,30 @@ func TestReading_ServesTheBackgroundToReadersAlone(t *testing.T) {
 	assert.Equal(t, 206, got.code)
 	assert.Equal(t, "PMT", got.text)
 	assert.Equal(t, 200, send(t, http.MethodGet, url+"/map/map.js", nil).code, "what the page is made of is for all")
+}
+
+// A page of the map asks for dozens of parts of its background at once.
+func TestReading_CountsNoPartOfThePageAgainstTheLimit(t *testing.T) {
+	t.Parallel()
+	s, _, _ := newTestServer(t, lane.All(lane.Options{}))
+	tiles := filepath.Join(t.TempDir(), "area.pmtiles")
+	require.NoError(t, os.WriteFile(tiles, []byte("PMTiles"), 0o600))
+	config := s.config
+	config.Map = mappage.New(tiles)
+	config.Access = Access{Tokens: auth.NewVerifier(readingKey, ""), RateLimit: 1, RateBurst: 3}
+	server := httptest.NewServer(New(config))
+	t.Cleanup(server.Close)
+	anna := server.URL + "/t/" + readToken(t, auth.Claims{Pilot: "anna", Scopes: []string{"read", "live"}})
+	for range 10 {
+		require.Equal(t, 206, send(t, http.MethodGet, anna+mappage.TilesPath, nil, "Range", "bytes=0-2").code)
+		for _, path := range []string{"/map", "/map/map.js"} {
+			require.Equal(t, 200, send(t, http.MethodGet, anna+path, nil).code, path)
+		}
+	}
+	assert.Equal(t, http.StatusCreated, send(t, http.MethodPost, anna+"/live", strings.NewReader(onePoint("")), "Content-Type", "application/json").code)
+	guessed := make(map[int]int)
+	for range 20 {
+		guessed[send(t, http.MethodGet, server.URL+"/t/x"+mappage.TilesPath, nil).code]++
+	}
+	assert.Positive(t, guessed[429], "who guesses tokens is limited everywhere: %v", guessed)
 }
