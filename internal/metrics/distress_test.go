@@ -100,11 +100,12 @@ func TestDistressCalls_OfOneClientLeaveThoseOfOthers(t *testing.T) {
 // An app calls with each position, for longer than a call is shown.
 func TestDistressCalls_KeepWhatWasKnownBefore(t *testing.T) {
 	t.Parallel()
-	r, start, now := New(lane.All(lane.Options{}), "test"), time.Now(), time.Time{}
+	r, start := New(lane.All(lane.Options{}), "test"), time.Now()
 	const interval = 5 * time.Second
-	for now = start; now.Before(start.Add(26 * time.Hour)); now = now.Add(interval) {
-		if age := start.Add(26 * time.Hour).Sub(now); age < time.Hour || now.Minute()%10 == 0 {
-			r.Distress(DistressCall{At: now, App: "osmand", Device: "7"})
+	now := start.Add(26 * time.Hour)
+	for at := start; !at.After(now); at = at.Add(interval) {
+		if now.Sub(at) < time.Hour || at.Minute()%10 == 0 {
+			r.Distress(DistressCall{At: at, App: "osmand", Device: "7"})
 		}
 	}
 	calls := r.DistressCalls(now)
