@@ -30,6 +30,8 @@ type body struct {
 	buffer *[]byte         // nil once it is released
 	chunks []*[chunkSize]byte
 	size   int
+
+	unpaced bool // it is read as fast as it comes, and awaitPace waits for it
 }
 
 // errBudget says that the bodies of other requests use up the memory for them.
@@ -83,7 +85,7 @@ func (b *body) room() ([]byte, error) {
 	if at == 0 {
 		// A chunk at a time: each waits behind one of every other large body, so
 		// that one that is read in small pieces is not slower.
-		if b.size >= unpacedBytes {
+		if b.size >= unpacedBytes && !b.unpaced {
 			if err := b.budget.pace.WaitN(b.ctx, chunkSize); err != nil {
 				return nil, err
 			}
@@ -94,6 +96,43 @@ func (b *body) room() ([]byte, error) {
 		b.chunks = append(b.chunks, b.budget.chunkPool.Get().(*[chunkSize]byte))
 	}
 	return b.chunks[len(b.chunks)-1][at:], nil
+}
+
+// awaitPace waits as long as it takes to read the body at the pace of large ones. Its
+// error is the request's.
+func (b *body) awaitPace() error {
+	for read := unpacedBytes; b.unpaced && read < b.size; read += chunkSize {
+		if err := b.budget.pace.WaitN(b.ctx, chunkSize); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bodyReader reads a body that is in memory, and releases the chunks that it has read.
+type bodyReader struct {
+	body *body
+	at   int
+}
+
+// Read implements io.Reader.
+func (r *bodyReader) Read(p []byte) (n int, err error) {
+	b := r.body
+	if r.at == b.size {
+		return 0, io.EOF
+	}
+	if r.at < maxUsual {
+		n = copy(p, (*b.buffer)[r.at:min(b.size, maxUsual)])
+		r.at += n
+		return n, nil
+	}
+	at := (r.at - maxUsual) % chunkSize
+	n = copy(p, b.chunks[0][at:min(chunkSize, at+b.size-r.at)])
+	r.at += n
+	if at+n == chunkSize {
+		b.releaseChunk()
+	}
+	return n, nil
 }
 
 // text returns the whole body. The chunks are released meanwhile: it is in the
@@ -143,31 +182,46 @@ func (b *body) releaseChunk() {
 // must be released, an incomplete one too, which comes with the problem.
 func (s *Server) readBody(c *gin.Context, l *lane.Lane, check func(head []byte) error) (*body, *problem) {
 	b := s.newBody(c)
-	mediaType, parameters, problem := contentType(c.Request, l)
-	if problem != nil {
-		return b, problem
+	mediaType, parameters, refused := contentType(c.Request, l)
+	if refused != nil {
+		return b, refused
 	}
-	source, done, problem := s.plainBody(c, l)
-	if problem != nil {
-		return b, problem
-	}
-	defer done()
-	if mediaType == "multipart/form-data" {
-		part, problem := s.budget.filePart(source, parameters["boundary"], l)
-		if problem != nil {
-			return b, problem
+	return b, s.readPlain(c, l, b, func(source io.Reader) (p *problem) {
+		if mediaType == "multipart/form-data" {
+			if source, p = s.budget.filePart(source, parameters["boundary"], l); p != nil {
+				return p
+			}
 		}
-		source = part
-	}
-	if mediaType == "application/x-www-form-urlencoded" {
-		if source, problem = fieldOf(source, l); problem != nil {
-			return b, problem
+		if mediaType == "application/x-www-form-urlencoded" {
+			if source, p = fieldOf(source, l); p != nil {
+				return p
+			}
 		}
+		if err := b.readFrom(source, check); err != nil {
+			return readProblem(err, l)
+		}
+		return nil
+	})
+}
+
+// readPlain calls read with a request's body without its Content-Encoding, to read it
+// into b.
+func (s *Server) readPlain(c *gin.Context, l *lane.Lane, b *body, read func(source io.Reader) *problem) *problem {
+	source, done, p := s.plainBody(c, l)
+	if p != nil {
+		return p
 	}
-	if err := b.readFrom(source, check); err != nil {
-		return b, readProblem(err, l)
+	// A decompressor is not held while others are waited for.
+	b.unpaced = isEncoded(c.Request) && l.Device == nil
+	p = read(source)
+	done()
+	if p != nil {
+		b.release() // what follows may take seconds
 	}
-	return b, nil
+	if err := b.awaitPace(); err != nil && p == nil {
+		p = readProblem(err, l)
+	}
+	return p
 }
 
 // newBody returns a body of which nothing has been read.
@@ -178,15 +232,12 @@ func (s *Server) newBody(c *gin.Context) *body {
 // readAnyBody is readBody of a body of whatever type.
 func (s *Server) readAnyBody(c *gin.Context, l *lane.Lane) (*body, *problem) {
 	b := s.newBody(c)
-	source, done, problem := s.plainBody(c, l)
-	if problem != nil {
-		return b, problem
-	}
-	defer done()
-	if err := b.readFrom(source, nil); err != nil {
-		return b, readProblem(err, l)
-	}
-	return b, nil
+	return b, s.readPlain(c, l, b, func(source io.Reader) *problem {
+		if err := b.readFrom(source, nil); err != nil {
+			return readProblem(err, l)
+		}
+		return nil
+	})
 }
 
 // contentType returns the request's media type, or a problem when the lane

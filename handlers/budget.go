@@ -16,9 +16,9 @@ import (
 // what net/http needs, and sniffed where it posts to the lane upload; all the rest is
 // counted from the first byte of a body until its request is answered, and refused or
 // kept waiting when there is no more. Live memory stays below the sum of these four,
-// of maxGzip*gzipMemory (9 MB) and zstdBudget (12 MB) for bodies that are
-// decompressed, and of maxUploads*uploadMemory (32 MB), whatever clients send, and a
-// few MB of decoded points and encoded tasks.
+// of 26 MB for bodies that are decompressed (see smallUnpacking), and of
+// maxUploads*uploadMemory (32 MB), whatever clients send, and a few MB of decoded
+// points and encoded tasks.
 const (
 	// readingBudget is for the bodies of usual size that are coming in: 1,500 of
 	// 16 kB.
@@ -81,8 +81,10 @@ type budget struct {
 	held                     *semaphore.Weighted
 	large                    *semaphore.Weighted // of one: who decodes a large body
 	forms                    *semaphore.Weighted // of those whose file is looked for
-	gzip, zstd               *semaphore.Weighted // of bodies that are decompressed
 	pace                     *rate.Limiter       // of the reading of large bodies
+
+	unpackSmall, unpackLarge, unpackDevices *semaphore.Weighted // of bodies that are decompressed
+	gzipOfFiles, zstdOfFiles                *semaphore.Weighted
 
 	pools      [3]sync.Pool // of *[]byte, of freeBody, 4*freeBody and maxUsual
 	chunkPool  sync.Pool    // of *[chunkSize]byte
@@ -100,7 +102,10 @@ func newBudget() *budget {
 	b := &budget{
 		reading: semaphore.NewWeighted(readingBudget), chunks: semaphore.NewWeighted(chunkBudget),
 		working: semaphore.NewWeighted(workingBudget), held: semaphore.NewWeighted(heldBudget), large: semaphore.NewWeighted(1),
-		forms: semaphore.NewWeighted(maxForms), gzip: semaphore.NewWeighted(maxGzip), zstd: semaphore.NewWeighted(zstdBudget),
+		forms:       semaphore.NewWeighted(maxForms),
+		unpackSmall: semaphore.NewWeighted(smallUnpacking), unpackLarge: semaphore.NewWeighted(largeUnpacking),
+		unpackDevices: semaphore.NewWeighted(ofDevices),
+		gzipOfFiles:   semaphore.NewWeighted(gzipOfFiles), zstdOfFiles: semaphore.NewWeighted(zstdOfFiles),
 		pace: rate.NewLimiter(largeRate, chunkSize),
 	}
 	for i := range b.pools {

@@ -25,6 +25,11 @@ func assertReleased(t *testing.T, b *budget) {
 	assert.True(t, b.chunks.TryAcquire(chunkBudget), "large bodies")
 	assert.True(t, b.working.TryAcquire(workingBudget), "bodies that are decoded")
 	assert.True(t, b.large.TryAcquire(1), "a large body that is decoded")
+	assert.True(t, b.unpackSmall.TryAcquire(smallUnpacking), "small bodies that are decompressed")
+	assert.True(t, b.unpackLarge.TryAcquire(largeUnpacking), "large bodies that are decompressed")
+	assert.True(t, b.unpackDevices.TryAcquire(ofDevices), "bodies of devices that are decompressed")
+	assert.True(t, b.gzipOfFiles.TryAcquire(gzipOfFiles), "files in gzip")
+	assert.True(t, b.zstdOfFiles.TryAcquire(zstdOfFiles), "files in zstd")
 }
 
 func TestServer_BoundsTheMemoryOfBodies(t *testing.T) {

@@ -5,16 +5,19 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"tracklane/internal/lane"
 )
@@ -74,7 +77,7 @@ func TestBodies_AreDecompressedUpToTheLanesLimit(t *testing.T) {
 		"a larger window":              {"/live", "zstd", zstdOf(t, padded("e", 10), 2*maxWindow), http.StatusUnsupportedMediaType},
 		"a window in a second frame":   {"/live", "zstd", zstdOf(t, " ", 1<<20) + zstdOf(t, padded("f", 10), 2*maxWindow), http.StatusUnsupportedMediaType},
 		"two frames":                   {"/live", "zstd", zstdOf(t, " ", 1<<20) + zstdOf(t, padded("g", 10), 1<<20), http.StatusCreated},
-		"a large frame of one segment": {"/live", "zstd", "\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x00\x01\x00\x00\x01\x00\x00", http.StatusUnsupportedMediaType},
+		"a large frame of one segment": {"/live", "zstd", "\x28\xb5\x2f\xfd\xe0\x00\x00\x00\x00\x00\x01\x00\x00\x01\x00\x00", http.StatusRequestEntityTooLarge},
 		"zstd bomb to a lane":          {"/live", "zstd", zstdOf(t, strings.Repeat(" ", int(lanes[0].MaxBody)+1), 0), http.StatusRequestEntityTooLarge},
 		"zstd, empty":                  {"/live/owntracks", "zstd", "", http.StatusOK},
 		"not zstd":                     {"/live", "zstd", padded("h", 10), http.StatusBadRequest},
@@ -89,37 +92,123 @@ func TestBodies_AreDecompressedUpToTheLanesLimit(t *testing.T) {
 	var points int
 	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM live_track_points").Scan(&points))
 	assert.Equal(t, 5, points)
-	assert.True(t, s.budget.gzip.TryAcquire(maxGzip), "all decompressors are released")
-	assert.True(t, s.budget.zstd.TryAcquire(zstdBudget), "all windows are released")
+	assertReleased(t, s.budget)
+}
+
+// dial connects to a server; the connection is closed when t ends.
+func dial(t *testing.T, base string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() }) // the test may have closed it
+	return c
+}
+
+// Who sends the last bytes of compressed bodies late keeps no decompressor from others,
+// whatever window he names.
+func TestBodies_ThatAreSlowLetOthersDecompress(t *testing.T) {
+	t.Parallel()
+	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
+	slow := zstdOf(t, padded("slow", 10), maxWindow)
+	for i := range 60 {
+		body, encoding := slow, "zstd"
+		if i%4 > 0 {
+			body, encoding = zipped(t, padded("slow", 10)), "gzip"
+		}
+		path := []string{"/live", "/scoring", "/live/owntracks"}[i%3]
+		c := dial(t, base)
+		_, err := fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n%s", path, encoding, len(body), body[:len(body)-1])
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return s.underWay.Load() == 60 }, 20*time.Second, time.Millisecond)
+	for _, path := range []string{"/live", "/upload"} {
+		for _, window := range []int{0, 1 << 20, maxWindow} {
+			got := send(t, http.MethodPost, base+path, strings.NewReader(zstdOf(t, padded("honest", 10), window)), "Content-Encoding", "zstd")
+			assert.Equal(t, http.StatusCreated, got.code, got.text)
+		}
+	}
+	assert.True(t, s.budget.unpackSmall.TryAcquire(smallUnpacking))
+	assert.True(t, s.budget.unpackLarge.TryAcquire(largeUnpacking))
+}
+
+// Who fills the memory for windows waits for nobody's body.
+func TestBodies_WaitForWindows(t *testing.T) {
+	t.Parallel()
+	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
+	require.True(t, s.budget.unpackSmall.TryAcquire(smallUnpacking-1))
+	waiting := make(chan response)
+	go func() {
+		waiting <- send(t, http.MethodPost, base+"/live", strings.NewReader(zstdOf(t, padded("a", 10), maxWindow)), "Content-Encoding", "zstd")
+	}()
+	require.Eventually(t, func() bool { // who does not wait gets nothing while others do
+		if !s.budget.unpackSmall.TryAcquire(1) {
+			return true
+		}
+		s.budget.unpackSmall.Release(1)
+		return false
+	}, 20*time.Second, time.Millisecond)
+	s.budget.unpackSmall.Release(smallUnpacking - 1)
+	assert.Equal(t, http.StatusCreated, (<-waiting).code)
+}
+
+// The files of one sender in zstd hold one window at the most, since it is held for as
+// long as the sender takes.
+func TestUpload_ShowsOneWindowToASender(t *testing.T) {
+	t.Parallel()
+	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
+	igc := zstdOf(t, igcOf(5000), 1<<20) // there is room for several
+	c := dial(t, base)
+	_, err := fmt.Fprintf(c, "POST /upload?filename=a.igc HTTP/1.1\r\nHost: x\r\nContent-Encoding: zstd\r\nContent-Length: %d\r\n\r\n%s", len(igc), igc[:100])
+	require.NoError(t, err)
+	free := func() bool {
+		if !s.budget.zstdOfFiles.TryAcquire(zstdOfFiles) {
+			return false
+		}
+		s.budget.zstdOfFiles.Release(zstdOfFiles)
+		return true
+	}
+	require.Eventually(t, func() bool { return !free() }, 20*time.Second, time.Millisecond)
+	another := send(t, http.MethodPost, base+"/upload?filename=b.igc", strings.NewReader(igc), "Content-Encoding", "zstd")
+	assert.Equal(t, http.StatusServiceUnavailable, another.code, another.text)
+	inGzip := send(t, http.MethodPost, base+"/upload?filename=c.igc", strings.NewReader(gzipOf(t, igcOf(5000))), "Content-Encoding", "gzip")
+	assert.Equal(t, http.StatusCreated, inGzip.code, inGzip.text)
+	require.NoError(t, c.Close())
+	require.Eventually(t, free, 20*time.Second, time.Millisecond)
+	again := send(t, http.MethodPost, base+"/upload?filename=b.igc", strings.NewReader(igc), "Content-Encoding", "zstd")
+	assert.Equal(t, http.StatusCreated, again.code, again.text)
 }
 
 // What a window takes is known before it is made, and refused when there is no room.
-func TestBudget_BoundsTheWindowsOfZstd(t *testing.T) { // alone: it measures the process
-	b := newBudget()
-	request := httptest.NewRequest(http.MethodPost, "/", nil)
-	request.Header.Set("Content-Encoding", "zstd")
-	body := zstdOf(t, padded("a", 10), maxWindow)
-	var done []func()
-	for range zstdBudget / (maxWindow + zstdMemory) {
-		_, release, err := b.decompress(request, strings.NewReader(body))
+func TestDecompress_BoundsTheWindowsOfZstd(t *testing.T) { // alone: it measures the process
+	for name, c := range map[string]struct{ window, limit, holds int }{
+		"the largest":                    {maxWindow, 16 << 20, maxWindow},
+		"what the body may be":           {1 << 20, 16 << 20, 1 << 20},
+		"more than a body may be needs":  {maxWindow, 1 << 20, 1 << 20},
+		"more than a small one may need": {maxWindow, 3 << 20, 4 << 20},
+	} {
+		memory := semaphore.NewWeighted(int64(2 * (c.holds + zstdMemory)))
+		room := unpackingRoom{zstd: memory, window: maxWindow, limit: int64(c.limit)}
+		request := httptest.NewRequest(http.MethodPost, "/", nil)
+		request.Header.Set("Content-Encoding", "zstd")
+		want := padded("a", 900_000)
+		body := zstdOf(t, want, c.window)
+		_, first, err := decompress(request, strings.NewReader(body), room)
+		require.NoError(t, err, name)
+		plain, second, err := decompress(request, strings.NewReader(body), room)
+		require.NoError(t, err, name)
+		_, _, err = decompress(request, strings.NewReader(body), room)
+		require.ErrorIs(t, err, errBudget, name)
+		var before, after runtime.MemStats
+		text := make([]byte, len(want))
+		runtime.ReadMemStats(&before)
+		_, err = io.ReadFull(plain, text)
 		require.NoError(t, err)
-		done = append(done, release)
+		runtime.ReadMemStats(&after)
+		assert.Equal(t, want, string(text))
+		assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(c.holds+zstdMemory), name)
+		first()
+		second()
 	}
-	_, _, err := b.decompress(request, strings.NewReader(body))
-	require.ErrorIs(t, err, errBudget)
-	for _, release := range done {
-		release()
-	}
-	plain, release, err := b.decompress(request, strings.NewReader(body))
-	require.NoError(t, err)
-	defer release()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	text, err := io.ReadAll(plain)
-	require.NoError(t, err)
-	runtime.ReadMemStats(&after)
-	assert.Equal(t, padded("a", 10), string(text))
-	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(maxWindow+zstdMemory))
 }
 
 func TestFlymaster_AcceptsAField(t *testing.T) {

@@ -59,7 +59,7 @@ type uploadBounds struct {
 // lanes, and files of flights.
 func (s *Server) postUpload(ingest *Ingest, l *lane.Lane) gin.HandlerFunc {
 	return s.forSenders(l, func(c *gin.Context, claims *auth.Claims, received time.Time) {
-		body, problem := s.openUpload(c, l)
+		body, problem := s.openUpload(c, l, claims)
 		if problem != nil {
 			problem.write(c, l)
 			return
@@ -154,20 +154,13 @@ func (u *upload) receive(body *uploadBody) *problem {
 	if r.ContentLength > maxUpload {
 		return uploadTooLarge(fmt.Sprintf("A body must not exceed %d bytes; send the files in several requests.", maxUpload))
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), turnTimeout)
-	defer cancel()
-	if u.uploads.Acquire(ctx, 1) != nil {
-		return tooManyLargeRequests()
+	if !body.encoded { // or else it has a place
+		leave, problem := u.takePlace(u.c, u.claims)
+		if problem != nil {
+			return problem
+		}
+		defer leave()
 	}
-	defer u.uploads.Release(1)
-	sender := addressSender(u.c)
-	if u.claims != nil && u.claims.Pilot != "" {
-		sender = "pilot " + u.claims.Pilot
-	}
-	if !u.uploadShares.acquire(sender, maxSenderUploads) {
-		return tooManyLargeRequests()
-	}
-	defer u.uploadShares.release(sender)
 	content := u.content(body)
 	var err error
 	if mediaType == "multipart/form-data" {

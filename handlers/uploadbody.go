@@ -13,6 +13,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"tracklane/internal/auth"
 	"tracklane/internal/lane"
 	"tracklane/internal/trackfile"
 )
@@ -44,7 +45,9 @@ type switchReader struct{ io.Reader }
 // openUpload finds out what a body is: our own JSON, which is the request's body then,
 // or files. The first bytes say it where the Content-Type is none or JSON. It is
 // called for who may post alone.
-func (s *Server) openUpload(c *gin.Context, l *lane.Lane) (*uploadBody, *problem) {
+//
+// What is compressed takes one of the places of uploads here, before its decompressor.
+func (s *Server) openUpload(c *gin.Context, l *lane.Lane, claims *auth.Claims) (*uploadBody, *problem) {
 	r := c.Request
 	header := r.Header.Get("Content-Type")
 	mediaType, _, err := mime.ParseMediaType(header)
@@ -54,9 +57,21 @@ func (s *Server) openUpload(c *gin.Context, l *lane.Lane) (*uploadBody, *problem
 	}
 	body := &uploadBody{sent: &switchReader{http.MaxBytesReader(c.Writer, r.Body, l.MaxBody)}, files: true}
 	body.encoded = isEncoded(r)
-	if body.plain, body.done, err = s.budget.decompress(r, body.sent); err != nil {
+	leave := func() {}
+	if body.encoded {
+		var problem *problem
+		if leave, problem = s.takePlace(c, claims); problem != nil {
+			return nil, problem
+		}
+	}
+	plain, done, err := decompress(r, body.sent, unpackingRoom{
+		gzip: s.budget.gzipOfFiles, zstd: s.budget.zstdOfFiles, window: maxWindow, limit: maxExpanded,
+	})
+	if err != nil {
+		leave()
 		return nil, readProblem(err, l)
 	}
+	body.plain, body.done = plain, func() { done(); leave() }
 	if header == "" || isJSON(mediaType) {
 		buffered := bufio.NewReaderSize(body.plain, sniffed)
 		prefix, _ := buffered.Peek(sniffed) // the next read returns its error
@@ -68,6 +83,40 @@ func (s *Server) openUpload(c *gin.Context, l *lane.Lane) (*uploadBody, *problem
 		r.Header.Del("Content-Encoding")
 	}
 	return body, nil
+}
+
+// takePlace takes one of the places of uploads, and one of the sender's share of them.
+// A sender decompresses zstd for one upload at a time: its window is held at the pace
+// of who sends. The function that it returns frees them.
+func (s *Server) takePlace(c *gin.Context, claims *auth.Claims) (func(), *problem) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), turnTimeout)
+	defer cancel()
+	if s.uploads.Acquire(ctx, 1) != nil {
+		return nil, tooManyLargeRequests()
+	}
+	sender := addressSender(c)
+	if claims != nil && claims.Pilot != "" {
+		sender = "pilot " + claims.Pilot
+	}
+	if !s.uploadShares.acquire(sender, maxSenderUploads) {
+		s.uploads.Release(1)
+		return nil, tooManyLargeRequests()
+	}
+	leave := func() {
+		s.uploadShares.release(sender)
+		s.uploads.Release(1)
+	}
+	if encodingOf(c.Request) != "zstd" {
+		return leave, nil
+	}
+	if !s.uploadShares.acquire("zstd of "+sender, 1) {
+		leave()
+		return nil, tooManyLargeRequests()
+	}
+	return func() {
+		s.uploadShares.release("zstd of " + sender)
+		leave()
+	}, nil
 }
 
 func isJSON(mediaType string) bool {

@@ -151,8 +151,8 @@ func TestUpload_DecompressesFilesAndForms(t *testing.T) {
 			assert.Contains(t, got.text, c.want)
 		})
 	}
-	assert.True(t, s.budget.gzip.TryAcquire(maxGzip))
-	assert.True(t, s.budget.zstd.TryAcquire(zstdBudget))
+	assertReleased(t, s.budget)
+	assert.True(t, s.uploads.TryAcquire(maxUploads))
 }
 
 // uploadedIDs uploads a file or form, and returns its flights by the files' names, in order.
