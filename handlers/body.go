@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -24,14 +25,18 @@ import (
 // body is a request's body in memory: what a phone sends in one buffer, and what is
 // longer in chunks behind it.
 type body struct {
-	budget *budget
-	ctx    context.Context // the request's
-	pool   int             // of the buffer: index into budget.pools
-	buffer *[]byte         // nil once it is released
-	chunks []*[chunkSize]byte
-	size   int
+	budget  *budget
+	ctx     context.Context     // the request's
+	writer  http.ResponseWriter // of its response
+	pool    int                 // of the buffer: index into budget.pools
+	buffer  *[]byte             // nil once it is released
+	chunks  []*[chunkSize]byte
+	counted int  // of the chunks, from the first one: those that budget.chunks has counted
+	last    bool // it is the one whose further chunks are not counted
+	size    int
 
-	unpaced bool // it is read as fast as it comes, and awaitPace waits for it
+	unpaced bool  // it is read as fast as it comes, and awaitPace waits for it
+	packed  *body // the whole compressed body that it is read from, if it is
 }
 
 // errBudget says that the bodies of other requests use up the memory for them.
@@ -90,10 +95,9 @@ func (b *body) room() ([]byte, error) {
 				return nil, err
 			}
 		}
-		if !b.budget.chunks.TryAcquire(chunkSize) {
-			return nil, errBudget
+		if err := b.addChunk(); err != nil {
+			return nil, err
 		}
-		b.chunks = append(b.chunks, b.budget.chunkPool.Get().(*[chunkSize]byte))
 	}
 	return b.chunks[len(b.chunks)-1][at:], nil
 }
@@ -135,6 +139,30 @@ func (r *bodyReader) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// addChunk gets memory for the next part of a large body. Where large bodies have all
+// there is, they come to their ends one after the other: if each were refused that
+// needs more, none would.
+func (b *body) addChunk() error {
+	switch {
+	case b.last:
+	case b.packed != nil && b.packed.last:
+		b.last, b.packed.last = true, false // it is of the same request
+	case b.budget.chunks.TryAcquire(chunkSize):
+		b.counted++
+	default:
+		ctx, cancel := context.WithTimeout(b.ctx, lastTurnTimeout)
+		defer cancel()
+		if b.budget.last.Acquire(ctx, 1) != nil {
+			return errBudget
+		}
+		b.last = true
+		// The others wait for it. An error is of a connection that has no such limit.
+		_ = http.NewResponseController(b.writer).SetReadDeadline(time.Now().Add(lastReadTimeout))
+	}
+	b.chunks = append(b.chunks, b.budget.chunkPool.Get().(*[chunkSize]byte))
+	return nil
+}
+
 // text returns the whole body. The chunks are released meanwhile: it is in the
 // workspace then.
 func (b *body) text(space *workspace) []byte {
@@ -174,8 +202,15 @@ func (b *body) releaseBuffer() {
 
 func (b *body) releaseChunk() {
 	b.budget.chunkPool.Put(b.chunks[0])
-	b.budget.chunks.Release(chunkSize)
 	b.chunks = b.chunks[1:]
+	if b.counted > 0 {
+		b.budget.chunks.Release(chunkSize)
+		b.counted--
+	}
+	if len(b.chunks) == 0 && b.last {
+		b.budget.last.Release(1)
+		b.last = false
+	}
 }
 
 // readBody reads what a client posted to a lane, up to the lane's limit. The body
@@ -207,7 +242,7 @@ func (s *Server) readBody(c *gin.Context, l *lane.Lane, check func(head []byte) 
 // readPlain calls read with a request's body without its Content-Encoding, to read it
 // into b.
 func (s *Server) readPlain(c *gin.Context, l *lane.Lane, b *body, read func(source io.Reader) *problem) *problem {
-	source, done, p := s.plainBody(c, l)
+	source, done, p := s.plainBody(c, l, b)
 	if p != nil {
 		return p
 	}
@@ -226,7 +261,7 @@ func (s *Server) readPlain(c *gin.Context, l *lane.Lane, b *body, read func(sour
 
 // newBody returns a body of which nothing has been read.
 func (s *Server) newBody(c *gin.Context) *body {
-	return &body{budget: s.budget, ctx: c.Request.Context(), buffer: s.budget.pools[0].Get().(*[]byte)}
+	return &body{budget: s.budget, ctx: c.Request.Context(), writer: c.Writer, buffer: s.budget.pools[0].Get().(*[]byte)}
 }
 
 // readAnyBody is readBody of a body of whatever type.

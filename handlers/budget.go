@@ -24,8 +24,9 @@ const (
 	// 16 kB.
 	readingBudget = 24 << 20
 
-	// chunkBudget is for the large bodies that are coming in, as chunks.
-	chunkBudget = 48 << 20
+	// chunkBudget is for the large bodies that are coming in, as chunks. When it is
+	// used up, one of them at a time takes up to a lane's MaxBody (16 MB) beside it.
+	chunkBudget = 32 << 20
 
 	// workingBudget is for the bodies of up to largeBody bytes that are whole, and
 	// for their points.
@@ -60,15 +61,23 @@ const (
 	pointsFactor = 4
 )
 
-// turnTimeout bounds how long a body waits to be decoded.
-const turnTimeout = 20 * time.Second
+const (
+	// turnTimeout bounds how long a body waits to be decoded.
+	turnTimeout = 20 * time.Second
+
+	// lastTurnTimeout bounds how long a large body waits for memory when other large
+	// ones have it all, and lastReadTimeout how long the one that has its turn then
+	// may take to come in.
+	lastTurnTimeout = 30 * time.Second
+	lastReadTimeout = 20 * time.Second
+)
 
 // largeRate is how many bytes a second are read of large bodies, of all of them
-// together and beyond the first unpacedBytes of each: some 130,000 points. More
+// together and beyond the first unpacedBytes of each: some 65,000 points. More
 // would keep both cores of a small machine busy with reading, decoding and storing
 // what is not urgent, and the live lane waiting.
 const (
-	largeRate    = 8 << 20
+	largeRate    = 4 << 20
 	unpacedBytes = maxUsual + chunkSize
 )
 
@@ -79,6 +88,7 @@ const (
 type budget struct {
 	reading, chunks, working *semaphore.Weighted
 	held                     *semaphore.Weighted
+	last                     *semaphore.Weighted // of one: who reads a large body though chunks is used up
 	large                    *semaphore.Weighted // of one: who decodes a large body
 	forms                    *semaphore.Weighted // of those whose file is looked for
 	pace                     *rate.Limiter       // of the reading of large bodies
@@ -101,7 +111,8 @@ type workspace struct {
 func newBudget() *budget {
 	b := &budget{
 		reading: semaphore.NewWeighted(readingBudget), chunks: semaphore.NewWeighted(chunkBudget),
-		working: semaphore.NewWeighted(workingBudget), held: semaphore.NewWeighted(heldBudget), large: semaphore.NewWeighted(1),
+		working: semaphore.NewWeighted(workingBudget), held: semaphore.NewWeighted(heldBudget),
+		last: semaphore.NewWeighted(1), large: semaphore.NewWeighted(1),
 		forms:       semaphore.NewWeighted(maxForms),
 		unpackSmall: semaphore.NewWeighted(smallUnpacking), unpackLarge: semaphore.NewWeighted(largeUnpacking),
 		unpackDevices: semaphore.NewWeighted(ofDevices),

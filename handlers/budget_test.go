@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 	"testing/iotest"
+	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -24,6 +27,7 @@ func assertReleased(t *testing.T, b *budget) {
 	assert.True(t, b.reading.TryAcquire(readingBudget), "bodies of usual size")
 	assert.True(t, b.chunks.TryAcquire(chunkBudget), "large bodies")
 	assert.True(t, b.working.TryAcquire(workingBudget), "bodies that are decoded")
+	assert.True(t, b.last.TryAcquire(1), "the large body that comes in beside them")
 	assert.True(t, b.large.TryAcquire(1), "a large body that is decoded")
 	assert.True(t, b.unpackSmall.TryAcquire(smallUnpacking), "small bodies that are decompressed")
 	assert.True(t, b.unpackLarge.TryAcquire(largeUnpacking), "large bodies that are decompressed")
@@ -40,15 +44,15 @@ func TestServer_BoundsTheMemoryOfBodies(t *testing.T) {
 	}
 	require.True(t, s.budget.chunks.TryAcquire(chunkBudget-chunkSize))
 	assert.Equal(t, 201, postSize(maxUsual+chunkSize/2).code, "there is room for one chunk")
-	refused := postSize(1 << 20)
-	assert.Equal(t, 503, refused.code)
-	assert.Equal(t, retryAfter, refused.header.Get("Retry-After"))
-	assert.Equal(t, "application/problem+json", refused.header.Get("Content-Type"))
+	assert.Equal(t, 201, postSize(1<<20).code, "one at a time comes to its end all the same")
 	s.budget.chunks.Release(chunkBudget - chunkSize)
 
 	require.True(t, s.budget.reading.TryAcquire(readingBudget))
 	assert.Equal(t, 201, postSize(freeBody/2).code, "a small one is never refused")
-	assert.Equal(t, 503, postSize(2*freeBody).code)
+	refused := postSize(2 * freeBody)
+	assert.Equal(t, 503, refused.code)
+	assert.Equal(t, retryAfter, refused.header.Get("Retry-After"))
+	assert.Equal(t, "application/problem+json", refused.header.Get("Content-Type"))
 	s.budget.reading.Release(readingBudget)
 
 	var posting sync.WaitGroup
@@ -58,6 +62,50 @@ func TestServer_BoundsTheMemoryOfBodies(t *testing.T) {
 		})
 	}
 	posting.Wait()
+	assertReleased(t, s.budget)
+}
+
+// TestServer_BringsLargeBodiesToTheirEnds is of clients that send more together than
+// there is memory for.
+func TestServer_BringsLargeBodiesToTheirEnds(t *testing.T) {
+	t.Parallel()
+	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
+	const size, free = 3 << 20, 2 << 20
+	require.True(t, s.budget.chunks.TryAcquire(chunkBudget-free))
+	var posting sync.WaitGroup
+	for i := range 5 {
+		posting.Go(func() {
+			got := send(t, http.MethodPost, base+"/upload", strings.NewReader(padded(fmt.Sprint("l", i), size)))
+			assert.Equal(t, http.StatusCreated, got.code, got.text)
+		})
+	}
+	posting.Wait()
+	s.budget.chunks.Release(chunkBudget - free)
+	assertReleased(t, s.budget)
+}
+
+func TestBody_WaitsForItsTurnWhenOthersHaveTheMemory(t *testing.T) {
+	t.Parallel()
+	s := &Server{budget: newBudget()}
+	require.True(t, s.budget.chunks.TryAcquire(chunkBudget))
+	require.True(t, s.budget.last.TryAcquire(1))
+	recorder := httptest.NewRecorder()
+	c, _ := gin.CreateTestContext(recorder)
+	ctx, hangUp := context.WithCancel(t.Context())
+	c.Request = httptest.NewRequestWithContext(ctx, http.MethodPost, "/live", nil)
+	b := s.newBody(c)
+	ended := make(chan error)
+	go func() { ended <- b.readFrom(bytes.NewReader(make([]byte, maxUsual+1)), nil) }()
+	select {
+	case err := <-ended:
+		require.Fail(t, "it did not wait", "%v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	hangUp()
+	require.ErrorIs(t, <-ended, errBudget)
+	b.release()
+	s.budget.last.Release(1)
+	s.budget.chunks.Release(chunkBudget)
 	assertReleased(t, s.budget)
 }
 

@@ -60,14 +60,15 @@ func encodingOf(r *http.Request) string {
 	return encoding
 }
 
-// plainBody returns a request's body without its Content-Encoding, gzip or zstd.
+// plainBody returns a request's body without its Content-Encoding, gzip or zstd, that is
+// to be read into b.
 // Neither what was sent nor what becomes of it may exceed the lane's limit: beyond,
 // the reader returns an *http.MaxBytesError. done must be called when there is no
 // problem and the body has been read.
 //
 // What is compressed is read as a whole before: who sends slowly keeps no decompressor
 // from others.
-func (s *Server) plainBody(c *gin.Context, l *lane.Lane) (source io.Reader, done func(), p *problem) {
+func (s *Server) plainBody(c *gin.Context, l *lane.Lane, b *body) (source io.Reader, done func(), p *problem) {
 	if c.Request.ContentLength > l.MaxBody {
 		return nil, nil, tooLarge(l)
 	}
@@ -83,7 +84,7 @@ func (s *Server) plainBody(c *gin.Context, l *lane.Lane) (source io.Reader, done
 			whole.release()
 			return nil, nil, readProblem(err, l)
 		}
-		packed, release = &bodyReader{body: whole}, whole.release
+		packed, release, b.packed = &bodyReader{body: whole}, whole.release, whole
 		room = s.budget.roomOf(l)
 		room.waiting = c.Request.Context()
 	}

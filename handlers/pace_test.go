@@ -15,7 +15,7 @@ import (
 func TestServer_ReadsLargeBodiesAtABoundedRate(t *testing.T) {
 	t.Parallel()
 	_, base, _ := newTestServer(t, lane.All(lane.Options{}))
-	const size, uploads = 8 << 20, 5
+	const size, uploads = 4 << 20, 4
 	start := time.Now()
 	var clients sync.WaitGroup
 	for range uploads {
