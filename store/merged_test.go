@@ -2,6 +2,7 @@ package store
 
 import (
 	"math/rand/v2"
+	"regexp"
 	"sync"
 	"testing"
 
@@ -80,6 +81,17 @@ func randomRequests(random *rand.Rand, l *lane.Lane) (requests []*lane.Points) {
 	return requests
 }
 
+// ofAnyChunk is a result without the names of chunks, which TimescaleDB numbers in the
+// order in which it makes them.
+func ofAnyChunk(r Result) Result {
+	for i, refusal := range r.Rejected {
+		r.Rejected[i].Message = chunkName.ReplaceAllString(refusal.Message, "chunk")
+	}
+	return r
+}
+
+var chunkName = regexp.MustCompile(`_hyper_\d+_\d+_chunk`)
+
 func TestWriter_WriteMergedDoesWhatWriteDoesOneAfterAnother(t *testing.T) {
 	t.Parallel()
 	merging, lanes := openRefusing(t)
@@ -94,7 +106,7 @@ func TestWriter_WriteMergedDoesWhatWriteDoesOneAfterAnother(t *testing.T) {
 		for i, points := range requests {
 			want, err := writerOfSingle.Write(t.Context(), points, "")
 			require.NoError(t, err)
-			require.Equal(t, want, results[i], "round %d, request %d", round, i)
+			require.Equal(t, ofAnyChunk(want), ofAnyChunk(results[i]), "round %d, request %d", round, i)
 		}
 		if round%10 == 9 {
 			for _, pool := range []*pgxpool.Pool{merging, single} {
