@@ -94,3 +94,18 @@ func TestPage_CanBeReadInABrowser(t *testing.T) {
 	defer mu.Unlock()
 	assert.Empty(t, logged, "the browser complains, maybe about the Content-Security-Policy")
 }
+
+func TestPage_IsAccessible(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(New())
+	t.Cleanup(server.Close)
+	tab := browsertest.Open(t, 5*time.Minute)
+	for _, scheme := range []string{"light", "dark"} {
+		_, err := chromedp.Call(tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		require.NoError(t, err)
+		require.NoError(t, chromedp.Do(tab, chromedp.Navigate(server.URL+"/docs#postLive"))) // all of them open take axe long
+		browsertest.RequireAccessible(t, tab)
+	}
+}

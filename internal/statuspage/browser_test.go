@@ -27,7 +27,7 @@ import (
 
 // browserTimeout bounds all that a test does in the browser, its start
 // included.
-const browserTimeout = 2 * time.Minute
+const browserTimeout = 5 * time.Minute
 
 // browser is a headless Chromium with one empty page.
 type browser struct {
@@ -256,6 +256,17 @@ func TestPage_FitsItsScreen(t *testing.T) {
 		})
 	}
 	assert.Empty(t, b.complaints())
+}
+
+func TestPage_IsAccessible(t *testing.T) {
+	b, s := openBrowser(t), startSite(t)
+	s.show(func(at time.Time) Snapshot { return troubled(madeUp(at)) })
+	for _, scheme := range []string{"light", "dark"} {
+		b.resize(t, 1280, 720, scheme)
+		b.open(t, s.url())
+		b.waitFor(t, isLive)
+		browsertest.RequireAccessible(t, b)
+	}
 }
 
 // cutOff lists the texts that are wider than the box they are drawn in.
