@@ -64,6 +64,8 @@ type site struct {
 	// failures is how many requests fail for what follows the first page of flights,
 	// which then has one flight; 0 = all are on the first page.
 	failures int32
+
+	day *replayed // what is stored, instead of the usual flights; nil = those
 }
 
 func (s *site) start(t *testing.T) {
@@ -79,6 +81,10 @@ func (s *site) start(t *testing.T) {
 			page.ServeFlights(w, r)
 			return
 		}
+		if s.day != nil {
+			s.day.flights(w, r)
+			return
+		}
 		switch isFirst := !r.URL.Query().Has("cursor"); {
 		case isFirst && s.failures > 0:
 			_, _ = w.Write([]byte(madeUpPage))
@@ -89,7 +95,13 @@ func (s *site) start(t *testing.T) {
 		}
 	})
 	mux.HandleFunc("/flights/{id}", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(madeUpFlight)) })
-	mux.HandleFunc("/flights/{id}/track", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(madeUpTrack)) })
+	mux.HandleFunc("/flights/{id}/track", func(w http.ResponseWriter, r *http.Request) {
+		if s.day != nil {
+			s.day.track(w, r)
+			return
+		}
+		_, _ = w.Write([]byte(madeUpTrack))
+	})
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", s.address)
 	require.NoError(t, err)
 	s.address = listener.Addr().String()
@@ -170,7 +182,11 @@ type browser struct {
 
 func openBrowser(t *testing.T, width, height int64, scheme string) *browser {
 	t.Helper()
-	b := &browser{Context: browsertest.Open(t, 2*time.Minute)}
+	timeout := 4 * time.Minute
+	if *full {
+		timeout *= 4
+	}
+	b := &browser{Context: browsertest.Open(t, timeout)}
 	require.NoError(t, chromedp.Listen(b.Context, func(event any) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -201,10 +217,15 @@ func (b *browser) complaints() string {
 
 func (b *browser) waitFor(t *testing.T, expression string) {
 	t.Helper()
+	b.waitWithin(t, expression, 30*time.Second)
+}
+
+func (b *browser) waitWithin(t *testing.T, expression string, within time.Duration) {
+	t.Helper()
 	require.Eventually(t, func() bool {
 		value, err := chromedp.Run(b, chromedp.Evaluate[bool](expression))
 		return err == nil && value
-	}, 30*time.Second, 100*time.Millisecond, "%s\n%s", expression, b.complaints())
+	}, within, 100*time.Millisecond, "%s\n%s", expression, b.complaints())
 }
 
 func (b *browser) screenshot(t *testing.T, name string) {
@@ -236,6 +257,7 @@ func TestPage_TellsFlyingSilentAndLandedApart(t *testing.T) {
 	// Bert is where Dora is, who is in distress.
 	b.waitFor(t, `[...document.querySelectorAll(".leaflet-tooltip.is-covered")].map((label) => label.textContent.slice(0, 11)).join() == "<b>bert</b>"`)
 	b.waitFor(t, `(document.querySelector("[data-flight=f-1] button").click(), document.querySelector("#chart canvas") != null)`)
+	t.Run("accessible", func(t *testing.T) { browsertest.RequireAccessible(t, b) })
 	b.waitFor(t, `(document.getElementById("filter").value = "carla", document.getElementById("filter").dispatchEvent(new Event("input")), document.querySelectorAll("#pilots tr").length == 1)`)
 	b.waitFor(t, `location.hash.includes("filter=carla")`)
 	assert.Empty(t, b.complaints(), "the browser complains, maybe about the Content-Security-Policy")
@@ -263,6 +285,7 @@ func TestPage_FitsItsScreen(t *testing.T) {
 			b.waitFor(t, fmt.Sprintf("document.documentElement.scrollWidth <= %d", screen.width))
 			b.waitFor(t, `document.querySelector("#chart canvas") != null`)
 			b.screenshot(t, screen.name)
+			t.Run("accessible", func(t *testing.T) { browsertest.RequireAccessible(t, b) })
 			assert.Empty(t, b.complaints())
 		})
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/browsertest"
 )
 
 // What the server answers about flights: one of the lane live and one of its logger,
@@ -47,6 +49,7 @@ func TestFlights_ShowsEachWithItsPictureAndWhatBelongsToIt(t *testing.T) {
 			b.waitFor(t, `document.getElementById("refused").innerText.includes("gone (live): 1 point refused")`)
 			b.waitFor(t, fmt.Sprintf("document.documentElement.scrollWidth <= %d", screen.width))
 			b.screenshot(t, screen.name)
+			t.Run("accessible", func(t *testing.T) { browsertest.RequireAccessible(t, b) })
 
 			links, err := chromedp.Run(b, chromedp.Evaluate[[]string](`[...document.querySelectorAll("article")[0].querySelectorAll(".links a")].map((link) => link.href.replace(location.origin, ""))`))
 			require.NoError(t, err)

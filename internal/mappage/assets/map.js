@@ -179,9 +179,10 @@ function showCalls() {
     return { id, key: `${call.at} ${who} ${id}`, text: `SOS ${who}: ${call.says}${where}`, since: `${age(now - call.at)} ago` };
   });
   const key = entries.map((entry) => entry.key).join("\n");
-  if (byId("sos").dataset.key !== key) {
-    byId("sos").dataset.key = key;
-    byId("sos").replaceChildren(...entries.map(({ id, text }) => {
+  const shown = byId("sos").querySelector("ul");
+  if (shown.dataset.key !== key) {
+    shown.dataset.key = key;
+    shown.replaceChildren(...entries.map(({ id, text }) => {
       const item = document.createElement("li");
       const line = document.createElement(id ? "button" : "span");
       if (id) line.addEventListener("click", () => show(id));
@@ -190,7 +191,7 @@ function showCalls() {
       return item;
     }));
   }
-  entries.forEach(({ since }, i) => { byId("sos").children[i].querySelector("small").textContent = since; });
+  entries.forEach(({ since }, i) => { shown.children[i].querySelector("small").textContent = since; });
 }
 
 // show chooses a flight and moves the map to it.
@@ -249,14 +250,14 @@ function showRows(listed) {
     if (!rows.has(flight.id)) rows.set(flight.id, newRow(flight));
     const row = rows.get(flight.id);
     row.className = is.state + (flight.id === chosen ? " is-chosen" : "");
-    const way = replay.isOn ? state.wayOf(flight.fixes, is.last[0]) : flight.flown;
+    const way = replay.isOn ? flight.ways[state.indexAfter(flight.fixes, is.last[0]) - 1] : flight.flown;
     const texts = [words[is.state], number(is.altitude), is.climb == null ? "–" : `${is.climb > 0 ? "+" : ""}${is.climb.toFixed(1)}`,
       number(is.speed == null ? null : is.speed * 3.6), number(way / 1000, 1), age(is.age)];
     texts.forEach((text, column) => {
       const cell = row.cells[column + 1];
       if (cell.textContent !== text) cell.textContent = text;
     });
-    row.dataset.lastFix = is.last[0];
+    Object.assign(row.dataset, { lastFix: is.last[0], place: `${is.last[1]},${is.last[2]}`, fixes: flight.fixes.length });
     if (byId("pilots").children[i] !== row) byId("pilots").insertBefore(row, byId("pilots").children[i] ?? null);
   });
 }

@@ -1,6 +1,6 @@
 // The day again, from the stored tracks.
 
-import { insert } from "./state.js";
+import { distance } from "./state.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -9,6 +9,11 @@ const byId = (id) => document.getElementById(id);
 const day = 12 * 3_600_000;
 const speed = 60;
 const atOnce = 3;
+
+// step is how far apart fixes are, in ms, as the corners of a track on the map; slice is
+// how many are taken up before the page gets time to draw.
+const step = 3000;
+const slice = 2000;
 
 export class Replay {
   constructor({ get, onChange, onOne }) {
@@ -50,8 +55,20 @@ export class Replay {
     const { geometry, properties } = track;
     if (!geometry) return;
     const places = geometry.type === "Point" ? [geometry.coordinates] : geometry.coordinates;
-    const flight = { id, name: pilot_id || id, pilot: pilot_id, device: device_id, fixes: [] };
-    insert(flight.fixes, places.map(([lon, lat, height], i) => [Date.parse(properties.coordTimes[i]), lat, lon, height ?? null, null, null, null]));
+    const flight = { id, name: pilot_id || id, pilot: pilot_id, device: device_id, fixes: [], ways: [] };
+    let before;
+    let way = 0;
+    for (let i = 0; i < places.length; i++) {
+      const [lon, lat, height] = places[i];
+      const fix = [Date.parse(properties.coordTimes[i]), lat, lon, height ?? null, null, null, null];
+      if (before) way += distance(before, fix);
+      const isOfStep = before && Math.floor(fix[0] / step) === Math.floor(before[0] / step);
+      const at = isOfStep ? flight.fixes.length - 1 : flight.fixes.length; // the last of each step stays
+      flight.fixes[at] = fix;
+      flight.ways[at] = way;
+      before = fix;
+      if (i % slice === slice - 1) await new Promise((resume) => { setTimeout(resume); });
+    }
     this.flights.set(id, flight);
   }
 

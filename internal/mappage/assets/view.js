@@ -40,22 +40,50 @@ export class PilotView {
     this.key = key;
     const points = fixes.filter((fix, i) => fix[0] > last[0] - tailLength
       && (i === fixes.length - 1 || Math.floor(fix[0] / step) !== Math.floor(fixes[i + 1][0] / step)));
-    this.lines.clearLayers();
     const options = { weight: isChosen ? 5 : 2.5, opacity: state === "flying" || state === "sos" ? 0.9 : 0.5, interactive: false };
-    for (const { colour, corners } of byClimb ? pieces(points) : [{ colour: this.colour, corners: points }]) {
-      this.lines.addLayer(L.polyline(corners.map((fix) => [fix[1], fix[2]]), { ...options, color: colour }));
-    }
+    this.draw(byClimb ? pieces(points) : [{ colour: this.colour, corners: points }], options);
+    this.mark(state, isChosen);
+    this.dot.setLatLng([last[1], last[2]]);
+    const height = (state === "flying" || state === "sos") && altitude != null ? ` ${Math.round(altitude)} m` : "";
+    const text = this.name + height + marks[state];
+    if (this.text !== text) this.dot.setTooltipContent(document.createTextNode(text));
+    this.text = text;
+    const isNew = !this.isShown;
+    if (isNew) this.dot.addTo(this.map);
+    this.isShown = true;
+    const label = this.dot.getTooltip()?.getElement();
+    if (label && (isNew || this.labelled !== state)) label.className = label.className.replace(/ (sos|flying|silent|landed)\b/g, "") + ` ${state}`;
+    this.labelled = state;
+  }
+
+  // draw makes the lines those of parts of a track. What is there is used again: many
+  // pilots move many times a second in a replay.
+  draw(parts, options) {
+    const lines = this.lines.getLayers();
+    parts.forEach(({ colour, corners }, i) => {
+      const places = corners.map((fix) => [fix[1], fix[2]]);
+      const look = { ...options, color: colour };
+      if (!lines[i]) this.lines.addLayer(L.polyline(places, look));
+      else {
+        if (Object.keys(look).some((name) => lines[i].options[name] !== look[name])) lines[i].setStyle(look);
+        lines[i].setLatLngs(places);
+      }
+    });
+    for (const line of lines.slice(parts.length)) this.lines.removeLayer(line);
+  }
+
+  // mark makes the dot look like a state. To ask for the page's colours takes time, so it
+  // is done where something has changed alone.
+  mark(state, isChosen) {
+    const scheme = matchMedia("(prefers-color-scheme: dark)").matches;
+    const key = [state, isChosen, scheme].join();
+    if (this.marked === key) return;
+    this.marked = key;
     const style = getComputedStyle(document.documentElement);
-    this.dot.setLatLng([last[1], last[2]]).setRadius(state === "sos" ? 12 : isChosen ? 9 : 6).setStyle({
+    this.dot.setRadius(state === "sos" ? 12 : isChosen ? 9 : 6).setStyle({
       weight: state === "sos" ? 5 : 2, color: style.getPropertyValue(`--${state}`), fillColor: state === "landed" ? style.getPropertyValue("--ground") : this.colour,
       fillOpacity: 1, dashArray: state === "silent" ? "3 3" : null,
     });
-    const height = (state === "flying" || state === "sos") && altitude != null ? ` ${Math.round(altitude)} m` : "";
-    this.dot.setTooltipContent(document.createTextNode(this.name + height + marks[state]));
-    if (!this.isShown) this.dot.addTo(this.map);
-    this.isShown = true;
-    const label = this.dot.getTooltip()?.getElement();
-    if (label) label.className = label.className.replace(/ (sos|flying|silent|landed)\b/g, "") + ` ${state}`;
   }
 
   hide() {
