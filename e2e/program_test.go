@@ -55,8 +55,9 @@ func startServer(t *testing.T, roles app.Roles, environment ...string) *server {
 // child is the program as a process of its own.
 type child struct {
 	*process.Process
-	url string
-	log *logBuffer
+	url  string
+	port int
+	log  *logBuffer
 }
 
 // logBuffer keeps what a process has logged.
@@ -83,6 +84,12 @@ func startProcess(t *testing.T, command string, environment ...string) child {
 	t.Helper()
 	port, err := devservers.FreePort()
 	require.NoError(t, err)
+	return startProcessOn(t, port, command, environment...)
+}
+
+// startProcessOn is startProcess with the port that the command listens on.
+func startProcessOn(t *testing.T, port int, command string, environment ...string) child {
+	t.Helper()
 	program := exec.Command(os.Args[0])
 	program.Env = slices.Concat(os.Environ(), settings, environment,
 		[]string{runAsProgram + "=" + command, fmt.Sprint("HTTP_ADDR=127.0.0.1:", port)})
@@ -96,7 +103,7 @@ func startProcess(t *testing.T, command string, environment ...string) child {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	require.NoError(t, p.AwaitReady(ctx, process.RespondsWith(url+"/livez", http.StatusOK)))
-	return child{p, url, logged}
+	return child{p, url, port, logged}
 }
 
 func TestProgram_DoesNotStartOpenUnlessToldSo(t *testing.T) {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"time"
@@ -22,7 +23,8 @@ func (s *Server) getLiveStream(c *gin.Context, who reader) {
 		return
 	}
 	view := livestream.View{Race: scope.Race, Pilot: scope.Pilot, Delay: who.delay}
-	if err := s.config.Live.Serve(c.Writer, c.Request, view, c.GetHeader("Last-Event-ID")); err != nil {
+	last := cmp.Or(c.GetHeader("Last-Event-ID"), c.Query("last_event_id")) // a page cannot send the header itself
+	if err := s.config.Live.Serve(c.Writer, c.Request, view, last); err != nil {
 		s.liveProblem(c, err).write(c, nil)
 	}
 }

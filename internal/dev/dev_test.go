@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -115,7 +117,7 @@ func (s session) requireOnMap(t *testing.T) {
 	t.Helper()
 	tab := browsertest.Open(t, time.Minute)
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(s.page)))
-	const shown = `[...document.querySelectorAll("#pilots tr")].map(row => row.dataset.flight + " " + row.dataset.lastFix)`
+	const shown = `[...document.querySelectorAll("#pilots tr")].map(({ dataset, cells }) => [dataset.flight, dataset.lastFix, ...dataset.place.split(","), cells[2].textContent].join(" "))`
 	var first, later []string
 	look := func(into *[]string) bool {
 		rows, err := chromedp.Run(tab, chromedp.Evaluate[[]string](shown))
@@ -129,11 +131,13 @@ func (s session) requireOnMap(t *testing.T) {
 	require.NoError(t, err)
 	defer connection.Close(context.Background())
 	for _, row := range append(first, later...) {
-		flight, at, _ := strings.Cut(row, " ")
-		var stored bool
-		require.NoError(t, connection.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM live_track_points
-			WHERE flight_id = $1 AND (extract(epoch FROM datetime) * 1000)::bigint = $2::text::numeric::bigint)`, flight, at).Scan(&stored))
-		assert.True(t, stored, row)
+		fields := strings.Fields(row)
+		require.Len(t, fields, 5, row)
+		var altitude float64
+		require.NoError(t, connection.QueryRow(t.Context(), `SELECT coalesce(elevation, barometric_altitude) FROM live_track_points
+			WHERE flight_id = $1 AND (extract(epoch FROM datetime) * 1000)::bigint = $2::text::numeric::bigint
+				AND lat = $3::text::float8 AND lon = $4::text::float8`, fields[0], fields[1], fields[2], fields[3]).Scan(&altitude), row)
+		assert.Equal(t, strconv.FormatFloat(math.Floor(altitude+.5), 'f', 0, 64), fields[4], row)
 	}
 }
 

@@ -23,11 +23,12 @@ export async function get(path, parameters) {
 }
 
 // follow calls onFlights with each event's data, and onLost after each loss. The
-// browser connects again by itself and resumes; where it gives up, follow begins
-// again with all that is there.
+// browser connects again by itself and resumes; where it gives up, or does not notice,
+// follow does the same.
 export function follow({ onFlights, onLost }) {
   let source;
   let timer;
+  let last = "";
   const after = (delay, action) => {
     clearTimeout(timer);
     timer = setTimeout(action, delay);
@@ -39,10 +40,11 @@ export function follow({ onFlights, onLost }) {
   };
   const take = (event) => {
     after(silence, restart);
+    last = event.lastEventId;
     onFlights(JSON.parse(event.data), event.type === "snapshot");
   };
   const connect = () => {
-    source = new EventSource(address("/live/stream"));
+    source = new EventSource(address("/live/stream", last && { last_event_id: last }));
     source.addEventListener("snapshot", take);
     source.addEventListener("points", take);
     source.addEventListener("error", () => {
