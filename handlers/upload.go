@@ -3,6 +3,8 @@ package handlers
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -352,10 +354,10 @@ type origin struct {
 	first lane.Fix
 }
 
-// flightID returns the id of a file's flight. A file that comes with its directory has
-// one that no other file has, since others of its name may come with other requests: what
-// else is in this one must not matter. Of files without directories, the first of a name
-// has the id that the name says, and the others are told apart in the same way.
+// flightID returns the id of a file's flight. Different files of one name in a request
+// are different flights: the first has the id that its name says, the others more of
+// their paths or, where these are the same, a mark of what they begin with. The same
+// request has the same ids each time.
 func (u *upload) flightID(file *trackfile.File, first lane.Fix) string {
 	for _, id := range []string{u.flight.ID, file.FlightID} {
 		if id != "" {
@@ -363,9 +365,6 @@ func (u *upload) flightID(file *trackfile.File, first lane.Fix) string {
 		}
 	}
 	id := trackfile.FlightID(file.Name)
-	if id != "" && trackfile.DirectoryOf(file.Name) != "" {
-		return trackfile.MarkedID(id, file.Name, file.Device, first)
-	}
 	if id == "" {
 		pilot := file.Pilot
 		if u.claims != nil && u.claims.Pilot != "" {
@@ -378,11 +377,14 @@ func (u *upload) flightID(file *trackfile.File, first lane.Fix) string {
 		}
 	}
 	from := origin{file.Name, lane.Fix{Time: first.Time, Lat: first.Lat, Lon: first.Lon}}
-	if other, taken := u.ids[id]; taken && other != from {
-		return trackfile.MarkedID(id, file.Name, file.Device, first)
+	for _, candidate := range append([]string{id}, trackfile.LongerIDs(file.Name)...) {
+		if other, taken := u.ids[candidate]; !taken || other == from {
+			u.ids[candidate] = from
+			return candidate
+		}
 	}
-	u.ids[id] = from
-	return id
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%v", file.Name, from.first))
+	return trackfile.FlightID(id + "-" + hex.EncodeToString(sum[:8]))
 }
 
 // uploadBatcher gathers the points of a file, and stores them batch by batch.

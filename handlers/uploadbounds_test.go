@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,55 +154,37 @@ func TestUpload_DecompressesFilesAndForms(t *testing.T) {
 	assert.True(t, s.uploads.TryAcquire(maxUploads))
 }
 
-// uploadedIDs uploads a file or form, and returns its flights by the files' names, in order.
-func uploadedIDs(t *testing.T, address, contentType, body string) (ids []string) {
-	t.Helper()
-	got := send(t, http.MethodPost, address+"/upload", strings.NewReader(body), "Content-Type", contentType)
-	require.Equal(t, 201, got.code, got.text)
-	var response uploadResponse
-	require.NoError(t, json.Unmarshal([]byte(got.text), &response))
-	if response.Files == nil {
-		return []string{response.FlightID}
-	}
-	for _, f := range response.Files {
-		if f.FlightID != "" {
-			ids = append(ids, f.FlightID)
-		}
-	}
-	return ids
-}
-
-// igcOn is an IGC file of three fixes of a day in July.
-func igcOn(day int) string {
-	return strings.Replace(igcOf(3), "HFDTE14", fmt.Sprintf("HFDTE%02d", day), 1)
-}
-
-// Different files of one name are different flights, and a file is the same one whatever
-// it comes with.
+// Different files of one name are different flights, and the same ones when they are
+// sent again.
 func TestUpload_KeepsFilesOfOneNameApart(t *testing.T) {
 	t.Parallel()
 	_, address, pool := newTestServer(t, lane.All(lane.Options{}))
-	const zip = "application/zip"
-	anna, bert := []string{"anna/c.igc", igcOn(1)}, []string{"bert/c.igc", igcOn(2)}
-	text := []string{"README", "hello", "bert/readme.txt", "hello", "c.igc", igcOn(3)}
-	both := uploadedIDs(t, address, zip, zipOf(t, slices.Concat(anna, bert)...))
-	require.Len(t, both, 2)
-	assert.Regexp(t, "^anna-c-[0-9a-f]{12} bert-c-[0-9a-f]{12}$", strings.Join(both, " "))
-	assert.Equal(t, both[1:], uploadedIDs(t, address, zip, zipOf(t, bert...)))
-	assert.Equal(t, both[:1], uploadedIDs(t, address, zip, zipOf(t, anna...)))
-	assert.Equal(t, []string{"c", both[1], both[0]}, uploadedIDs(t, address, zip, zipOf(t, slices.Concat(text, bert, anna)...)))
-	assert.Equal(t, both[:1], uploadedIDs(t, address, zip, zipOf(t, "day/anna/c.igc", igcOn(1))), "wherever the directory is")
-	assert.Equal(t, both[:1], uploadedIDs(t, address, zip, zipOf(t, `day\anna\c.igc`, igcOn(1)+"B0000034630000N00715000EA0120001234\n")), "what is appended changes nothing")
-	other := uploadedIDs(t, address, zip, zipOf(t, "2025/anna/c.igc", igcOn(4)))
-	assert.NotEqual(t, both[:1], other, "another file in a directory of the same name")
-
-	form, body := formOf(t, "c.igc", igcOn(3), "c.igc", igcOn(5), "c.igc", igcOn(3))
-	flat := uploadedIDs(t, address, form, body)
-	require.Len(t, flat, 3)
-	assert.Equal(t, "c c", flat[0]+" "+flat[2], "the same file")
-	assert.Equal(t, flat, uploadedIDs(t, address, form, body))
-	var flights, rows int
-	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(DISTINCT flight_id), count(*) FROM uploaded_track_points`).Scan(&flights, &rows))
-	assert.Equal(t, 5, flights)
-	assert.Equal(t, 5*3+1, rows)
+	of := func(day int) string { return strings.Replace(igcOf(3), "HFDTE14", fmt.Sprintf("HFDTE%02d", day), 1) }
+	zip := func(day int) string {
+		return zipOf(t, "day/c.igc", of(day), "x/day/c.igc", of(day+1), "y/day/c.igc", of(day+2))
+	}
+	form, body := formOf(t, "1.zip", zip(10), "2.zip", zip(20), "c.igc", of(1), "c.igc", of(2), "c.igc", of(1))
+	var first string
+	for range 2 {
+		got := send(t, http.MethodPost, address+"/upload", strings.NewReader(body), "Content-Type", form)
+		require.Equal(t, 201, got.code, got.text)
+		var response uploadResponse
+		require.NoError(t, json.Unmarshal([]byte(got.text), &response))
+		var ids []string
+		for _, f := range response.Files {
+			ids = append(ids, f.FlightID)
+		}
+		joined := strings.Join(ids, " ")
+		if first == "" {
+			first = joined
+		}
+		assert.Equal(t, first, joined)
+		assert.Equal(t, []string{"c", "day-c", "y-day-c"}, ids[:3])
+		assert.NotEqual(t, ids[6], ids[7])
+		assert.Equal(t, ids[6], ids[8], "the same file")
+		var flights, rows int
+		require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(DISTINCT flight_id), count(*) FROM uploaded_track_points`).Scan(&flights, &rows))
+		assert.Equal(t, 8, flights)
+		assert.Equal(t, 8*3, rows)
+	}
 }

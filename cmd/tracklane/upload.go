@@ -15,8 +15,7 @@ func newUploadCommand() *cobra.Command {
 		Use: "upload FILE|DIRECTORY...", Short: "Upload files of flights",
 		Long: `Upload files of flights, and those in directories: IGC, GPX, KML, KMZ, GeoJSON,
 CSV, NDJSON, zip and gzip files of these. The name of a file without its extension is
-the id of its flight, with that of its directory and a mark of its first fix if the
-directory is below the one that is named, or a file of another one has the same name.
+the id of its flight.
 
 A file that the server cannot take now is sent again. It is safe to run the command
 again: no point is stored twice. The exit status is 1 if a file, or one in a zip file,

@@ -3,14 +3,11 @@ package trackfile
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
-
-	"tracklane/internal/lane"
 )
 
 // maxID is how many characters a flight's id has at the most.
@@ -41,25 +38,19 @@ func FlightID(name string) string {
 	return name
 }
 
-// DirectoryOf returns the name of the directory that a file with a path is in; empty
-// if the path has none.
-func DirectoryOf(name string) string {
-	directory := path.Base(path.Dir(path.Clean("/" + strings.ReplaceAll(textOf([]byte(name)), `\`, "/"))))
-	if directory == "/" {
-		return ""
+// LongerIDs returns what tells a file's flight from others whose files have the same
+// name: its id with more and more of the directories before it, up to eight.
+func LongerIDs(name string) []string {
+	id := FlightID(name)
+	parts := strings.Split(path.Clean("/"+strings.ReplaceAll(textOf([]byte(name)), `\`, "/")), "/")
+	parts = parts[1 : len(parts)-1]
+	var ids []string
+	for i := range min(len(parts), 8) {
+		if id = FlightID(parts[len(parts)-1-i] + "-" + id); id != "" {
+			ids = append(ids, id)
+		}
 	}
-	return directory
-}
-
-// MarkedID returns an id that tells the flight of a file from those of all others, also
-// of one name: that of its directory, the id that it would have otherwise, and a mark of
-// both, of the logger, and of the first fix. It does not depend on what else the
-// directory is in, on the files that come with it, or on what is appended to it.
-func MarkedID(id, name, device string, first lane.Fix) string {
-	directory := DirectoryOf(name)
-	name = path.Base(strings.ReplaceAll(textOf([]byte(name)), `\`, "/"))
-	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %d %v %v", directory, name, device, first.Time, first.Lat, first.Lon))
-	return FlightID(strings.TrimPrefix(directory+"-"+id+"-"+hex.EncodeToString(sum[:6]), "-"))
+	return ids
 }
 
 // RecordedID returns an id for the flight of a file without a name: who flew, when

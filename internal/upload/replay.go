@@ -55,15 +55,16 @@ func Replay(ctx context.Context, paths []string, speed float64, options Options,
 	if err != nil {
 		return nil, err
 	}
+	ids := flightIDs(files)
 	results := make([]Result, len(files))
 	var landed, sent atomic.Int64
 	stop := clock.Every(replayShown, func() { fmt.Fprintf(out, "%d of %d files, %d fixes sent\n", landed.Load(), len(files), sent.Load()) })
 	var group errgroup.Group
 	group.SetLimit(replayFlights)
-	for i, file := range files {
+	for i, path := range files {
 		group.Go(func() error {
-			r := &replay{ctx: ctx, options: options, url: server.JoinPath("live").String(), speed: speed, sent: &sent}
-			results[i] = r.fly(file)
+			r := &replay{ctx: ctx, options: options, url: server.JoinPath("live").String(), speed: speed, id: ids[path], sent: &sent}
+			results[i] = r.fly(path)
 			landed.Add(1)
 			return nil
 		})
@@ -86,6 +87,7 @@ type replay struct {
 	options Options
 	url     string
 	speed   float64
+	id      string // of the flight, without its time; empty = made of the file's name
 	sent    *atomic.Int64
 	result  Result
 
@@ -111,13 +113,13 @@ type replayPoint struct {
 	Heading            *float64  `json:"heading,omitempty"`
 }
 
-func (r *replay) fly(file found) Result {
-	r.result.Path = file.path
-	content, err := os.Open(file.path)
+func (r *replay) fly(path string) Result {
+	r.result.Path = path
+	file, err := os.Open(path)
 	if err == nil {
-		defer content.Close()
+		defer file.Close()
 		limits := trackfile.Limits{Expanded: 1 << 30, Ratio: 100, FreeExpanded: 16 << 20, Files: 1000}
-		err = trackfile.Walk(content, file.name, "", limits, r.flyOne)
+		err = trackfile.Walk(file, path, "", limits, r.flyOne)
 	}
 	if err != nil {
 		r.result.Failed, r.result.Reason = true, err.Error()
@@ -149,13 +151,13 @@ func (r *replay) flyOne(file *trackfile.File) error {
 
 func (r *replay) begin(file *trackfile.File, first lane.Fix) {
 	r.start, r.first = time.Now(), first.Time
-	id := trackfile.FlightID(file.Name)
-	if trackfile.DirectoryOf(file.Name) != "" {
-		id = trackfile.MarkedID(id, file.Name, file.Device, first)
+	id := r.id
+	if id == "" {
+		id = trackfile.FlightID(file.Name)
 	}
 	const longest = 80 // of the 100 characters that an id may have
 	runes := []rune(id)
-	r.track.FlightID = string(runes[max(0, len(runes)-longest):]) + "-" + r.start.UTC().Format("20060102-150405")
+	r.track.FlightID = string(runes[:min(len(runes), longest)]) + "-" + r.start.UTC().Format("20060102-150405")
 	r.track.DeviceID = file.Device
 }
 

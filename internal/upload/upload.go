@@ -72,14 +72,15 @@ func Run(ctx context.Context, paths []string, options Options, out io.Writer) ([
 	if err != nil {
 		return nil, err
 	}
+	ids := flightIDs(files)
 	results := make([]Result, len(files))
 	progress := newProgress(out, size, len(files))
 	var group errgroup.Group
 	group.SetLimit(parallel)
-	for i, file := range files {
+	for i, path := range files {
 		group.Go(func() error {
 			s := sender{options: options, url: *server.JoinPath("upload"), progress: progress}
-			results[i] = s.upload(ctx, file)
+			results[i] = s.upload(ctx, path, ids[path])
 			progress.files.Add(1)
 			return nil
 		})
@@ -98,34 +99,17 @@ func Run(ctx context.Context, paths []string, options Options, out io.Writer) ([
 	return results, nil
 }
 
-// found is a file to send.
-type found struct {
-	path string
-	name string // its path in the directory that was asked for
-}
-
 // find lists files, and in directories those whose names are of files of flights.
-func find(paths []string) (files []found, size int64, err error) {
-	known := make(map[string]bool) // paths
+func find(paths []string) (files []string, size int64, err error) {
 	for _, root := range paths {
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() || path != root && !trackfile.HasExtension(path) {
 				return err
 			}
 			info, err := os.Stat(path)
-			if err != nil {
-				return err
+			if err == nil && info.Mode().IsRegular() {
+				files, size = append(files, path), size+info.Size()
 			}
-			absolute, err := filepath.Abs(path)
-			if err != nil || known[absolute] || !info.Mode().IsRegular() {
-				return err
-			}
-			known[absolute] = true
-			name, err := filepath.Rel(root, path)
-			if path == root {
-				name = filepath.Base(path)
-			}
-			files, size = append(files, found{path, filepath.ToSlash(name)}), size+info.Size()
 			return err
 		})
 		if err != nil {
@@ -135,28 +119,24 @@ func find(paths []string) (files []found, size int64, err error) {
 	if len(files) == 0 {
 		return nil, 0, errors.New("find files: there is none of a flight")
 	}
-	return files, size, tellApart(files)
+	return files, size, nil
 }
 
-// tellApart gives files that are directly in several directories, and have the same
-// name, those of their directories.
-func tellApart(files []found) error {
-	named := make(map[string]int) // files without a directory, by the ids of their flights
-	for _, file := range files {
-		if trackfile.DirectoryOf(file.name) == "" {
-			named[trackfile.FlightID(file.name)]++
+// flightIDs returns ids for the files whose names others have in other directories;
+// the server makes those of the rest of their names. A zip file has none: it would be
+// that of all flights in it.
+func flightIDs(files []string) map[string]string {
+	named := make(map[string]int)
+	for _, path := range files {
+		named[trackfile.FlightID(path)]++
+	}
+	ids := make(map[string]string)
+	for _, path := range files {
+		if id := trackfile.FlightID(path); named[id] > 1 && !strings.EqualFold(filepath.Ext(path), ".zip") {
+			ids[path] = trackfile.FlightID(filepath.Base(filepath.Dir(path)) + "-" + id)
 		}
 	}
-	for i, file := range files {
-		if trackfile.DirectoryOf(file.name) == "" && named[trackfile.FlightID(file.name)] > 1 {
-			absolute, err := filepath.Abs(file.path)
-			if err != nil {
-				return fmt.Errorf("find files: %w", err)
-			}
-			files[i].name = filepath.Base(filepath.Dir(absolute)) + "/" + file.name
-		}
-	}
-	return nil
+	return ids
 }
 
 // sender sends one file.
@@ -167,15 +147,19 @@ type sender struct {
 }
 
 // upload sends a file again until the server has accepted or refused it.
-func (s *sender) upload(ctx context.Context, file found) Result {
-	s.url.RawQuery = url.Values{"filename": {file.name}}.Encode()
+func (s *sender) upload(ctx context.Context, path, id string) Result {
+	query := url.Values{"filename": {filepath.Base(path)}}
+	if id != "" {
+		query.Set("flight_id", id)
+	}
+	s.url.RawQuery = query.Encode()
 	var result Result
 	err := s.options.persist(ctx, func() (wait time.Duration, err error) {
-		result, wait, err = s.send(ctx, file.path)
+		result, wait, err = s.send(ctx, path)
 		return wait, err
 	})
 	if err != nil {
-		return Result{Path: file.path, Failed: true, Reason: err.Error()}
+		return Result{Path: path, Failed: true, Reason: err.Error()}
 	}
 	return result
 }

@@ -33,8 +33,7 @@ func TestRun_SendsAgainWhatWasNotTakenAndNamesWhatWasRefused(t *testing.T) {
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			_, _ = io.WriteString(w, `{"title":"No usable point","status":422,"detail":"because","rejected_total":3}`)
 		default:
-			assert.Contains(t, []string{"a/1.igc", "b/1.igc"}, r.URL.Query().Get("filename"))
-			assert.NotContains(t, r.URL.Query(), "flight_id")
+			assert.Contains(t, []string{"a-1", "b-1"}, r.URL.Query().Get("flight_id"))
 			assert.Equal(t, "Bearer secret", r.Header.Get("Authorization"))
 			w.WriteHeader(http.StatusCreated)
 			_, _ = io.WriteString(w, `{"status":"stored","points":5,"inserted":4,"duplicates":1,"rejected":[],"rejected_total":0}`)
@@ -47,36 +46,6 @@ func TestRun_SendsAgainWhatWasNotTakenAndNamesWhatWasRefused(t *testing.T) {
 	assert.Len(t, results, 3)
 	assert.Contains(t, out.String(), "No usable point: because")
 	assert.Contains(t, out.String(), "stored 8, duplicates 2")
-}
-
-// What a file is called depends on where it is below the directory that is asked for, and
-// on others only if they have its name directly in theirs.
-func TestFind_NamesFilesByTheirDirectories(t *testing.T) {
-	t.Parallel()
-	root := t.TempDir()
-	for _, name := range []string{"a/1.igc", "a/x/1.igc", "a/x/2.gpx", "b/1.gpx", "b/3.igc", "b/x/1.igc", "b/README.md"} {
-		path := filepath.Join(root, name)
-		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-		require.NoError(t, os.WriteFile(path, []byte("text"), 0o600))
-	}
-	names := func(paths ...string) (names []string) {
-		for i := range paths {
-			paths[i] = filepath.Join(root, paths[i])
-		}
-		files, size, err := find(paths)
-		require.NoError(t, err)
-		assert.EqualValues(t, len("text")*len(files), size)
-		for _, file := range files {
-			assert.FileExists(t, file.path)
-			names = append(names, file.name)
-		}
-		return names
-	}
-	assert.Equal(t, []string{"1.igc", "x/1.igc", "x/2.gpx"}, names("a"))
-	assert.Equal(t, []string{"1.gpx", "3.igc", "x/1.igc"}, names("b"))
-	assert.Equal(t, []string{"a/1.igc", "a/x/1.igc", "a/x/2.gpx", "b/1.gpx", "b/3.igc", "b/x/1.igc"}, names(""))
-	assert.Equal(t, []string{"a/1.igc", "x/1.igc", "x/2.gpx", "b/1.gpx", "3.igc", "x/1.igc"}, names("a", "b"))
-	assert.Equal(t, []string{"README.md", "1.igc", "x/1.igc", "x/2.gpx"}, names("b/README.md", "a", "a/1.igc"), "each once")
 }
 
 // A member of a zip file that cannot be read makes the whole a failure, and so does a
