@@ -19,6 +19,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"tracklane/internal/clock"
 	"tracklane/internal/lane"
 )
 
@@ -34,6 +35,7 @@ type body struct {
 	counted int  // of the chunks, from the first one: those that budget.chunks has counted
 	last    bool // it is the one whose further chunks are not counted
 	size    int
+	end     time.Time // of the time that a large one has to come in
 
 	unpaced bool  // it is read as fast as it comes, and awaitPace waits for it
 	packed  *body // the whole compressed body that it is read from, if it is
@@ -94,6 +96,9 @@ func (b *body) room() ([]byte, error) {
 			if err := b.budget.pace.WaitN(b.ctx, chunkSize); err != nil {
 				return nil, err
 			}
+			if err := b.extend(); err != nil {
+				return nil, err
+			}
 		}
 		if err := b.addChunk(); err != nil {
 			return nil, err
@@ -149,17 +154,49 @@ func (b *body) addChunk() error {
 		b.last, b.packed.last = true, false // it is of the same request
 	case b.budget.chunks.TryAcquire(chunkSize):
 		b.counted++
+	case b.packed != nil: // others wait for the decompressor that it has
+		return errBudget
 	default:
-		ctx, cancel := context.WithTimeout(b.ctx, lastTurnTimeout)
-		defer cancel()
-		if b.budget.last.Acquire(ctx, 1) != nil {
-			return errBudget
+		if err := b.awaitChunk(); err != nil {
+			return err
 		}
-		b.last = true
-		// The others wait for it. An error is of a connection that has no such limit.
-		_ = http.NewResponseController(b.writer).SetReadDeadline(time.Now().Add(lastReadTimeout))
 	}
 	b.chunks = append(b.chunks, b.budget.chunkPool.Get().(*[chunkSize]byte))
+	return nil
+}
+
+// awaitChunk waits until there is memory for a chunk, or until the body is the one
+// that needs none of what others have.
+func (b *body) awaitChunk() error {
+	ctx, cancel := context.WithTimeout(b.ctx, chunkTimeout)
+	defer cancel()
+	for clock.Sleep(ctx, chunkInterval) {
+		switch {
+		case b.budget.chunks.TryAcquire(chunkSize):
+			b.counted++
+			return b.extend()
+		case b.budget.last.TryAcquire(1):
+			b.last = true
+			return b.extend()
+		}
+	}
+	return errBudget
+}
+
+// extend gives a large body that was kept waiting time to go on. Its error is an
+// os.ErrDeadlineExceeded.
+func (b *body) extend() error {
+	now := time.Now()
+	if b.end.IsZero() {
+		b.end = now.Add(largeTime)
+	}
+	if now.After(b.end) {
+		return fmt.Errorf("read a large body: %w", os.ErrDeadlineExceeded)
+	}
+	// A server that cannot do it keeps its own limits.
+	controller := http.NewResponseController(b.writer)
+	_ = controller.SetReadDeadline(now.Add(largePause))
+	_ = controller.SetWriteDeadline(now.Add(largeAnswer))
 	return nil
 }
 
@@ -248,8 +285,10 @@ func (s *Server) readPlain(c *gin.Context, l *lane.Lane, b *body, read func(sour
 	}
 	// A decompressor is not held while others are waited for.
 	b.unpaced = isEncoded(c.Request) && l.Device == nil
-	p = read(source)
-	done()
+	p = func() *problem {
+		defer done()
+		return read(source)
+	}()
 	if p != nil {
 		b.release() // what follows may take seconds
 	}

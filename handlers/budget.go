@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 // what net/http needs, and sniffed where it posts to the lane upload; all the rest is
 // counted from the first byte of a body until its request is answered, and refused or
 // kept waiting when there is no more. Live memory stays below the sum of these four,
-// of 26 MB for bodies that are decompressed (see smallUnpacking), and of
-// maxUploads*uploadMemory (32 MB), whatever clients send, and a few MB of decoded
-// points and encoded tasks.
+// of the one large body that comes in beside them (16 MB), of the one that is decoded
+// (16 MB, and its points), of 26 MB for bodies that are decompressed (see
+// smallUnpacking), and of maxUploads*uploadMemory (32 MB), whatever clients send, and a
+// few MB of encoded tasks.
 const (
 	// readingBudget is for the bodies of usual size that are coming in: 1,500 of
 	// 16 kB.
@@ -65,19 +67,25 @@ const (
 	// turnTimeout bounds how long a body waits to be decoded.
 	turnTimeout = 20 * time.Second
 
-	// lastTurnTimeout bounds how long a large body waits for memory when other large
-	// ones have it all, and lastReadTimeout how long the one that has its turn then
-	// may take to come in.
-	lastTurnTimeout = 30 * time.Second
-	lastReadTimeout = 20 * time.Second
+	// chunkTimeout bounds how long a large body waits for memory when other large ones
+	// have it all, for which it looks each chunkInterval.
+	chunkTimeout  = 30 * time.Second
+	chunkInterval = 50 * time.Millisecond
+
+	// largeTime bounds how long a large body comes in, which may wait for others, and
+	// largePause how long a chunk of it does. largeAnswer is the time from the last
+	// chunk to the end of the response.
+	largeTime   = 5 * time.Minute
+	largePause  = 15 * time.Second
+	largeAnswer = 2 * time.Minute
 )
 
-// largeRate is how many bytes a second are read of large bodies, of all of them
-// together and beyond the first unpacedBytes of each: some 65,000 points. More
-// would keep both cores of a small machine busy with reading, decoding and storing
-// what is not urgent, and the live lane waiting.
+// largeRate is how many bytes a second and core are read of large bodies, of all of
+// them together and beyond the first unpacedBytes of each: some 16,000 points. More
+// would keep the cores and the disk busy with storing what is not urgent, and the live
+// lane waiting: at four times the rate, five times as long (p99, on two cores).
 const (
-	largeRate    = 4 << 20
+	largeRate    = 1 << 20
 	unpacedBytes = maxUsual + chunkSize
 )
 
@@ -117,7 +125,7 @@ func newBudget() *budget {
 		unpackSmall: semaphore.NewWeighted(smallUnpacking), unpackLarge: semaphore.NewWeighted(largeUnpacking),
 		unpackDevices: semaphore.NewWeighted(ofDevices),
 		gzipOfFiles:   semaphore.NewWeighted(gzipOfFiles), zstdOfFiles: semaphore.NewWeighted(zstdOfFiles),
-		pace: rate.NewLimiter(largeRate, chunkSize),
+		pace: rate.NewLimiter(rate.Limit(largeRate*runtime.GOMAXPROCS(0)), chunkSize),
 	}
 	for i := range b.pools {
 		b.pools[i].New = func() any {

@@ -70,7 +70,7 @@ func TestServer_BoundsTheMemoryOfBodies(t *testing.T) {
 func TestServer_BringsLargeBodiesToTheirEnds(t *testing.T) {
 	t.Parallel()
 	s, base, _ := newTestServer(t, lane.All(lane.Options{}))
-	const size, free = 3 << 20, 2 << 20
+	const size, free = 2 << 20, 1 << 20
 	require.True(t, s.budget.chunks.TryAcquire(chunkBudget-free))
 	var posting sync.WaitGroup
 	for i := range 5 {
@@ -99,7 +99,7 @@ func TestBody_WaitsForItsTurnWhenOthersHaveTheMemory(t *testing.T) {
 	select {
 	case err := <-ended:
 		require.Fail(t, "it did not wait", "%v", err)
-	case <-time.After(50 * time.Millisecond):
+	case <-time.After(3 * chunkInterval):
 	}
 	hangUp()
 	require.ErrorIs(t, <-ended, errBudget)

@@ -22,7 +22,6 @@ import (
 	"tracklane/internal/auth"
 	"tracklane/internal/lane"
 	"tracklane/internal/trackfile"
-	"tracklane/tasks"
 )
 
 // What an upload of files may be. Files are read as they come, so they are bounded by
@@ -439,9 +438,6 @@ func (b *uploadBatcher) flush() error {
 	size := b.points.StoredSize()
 	if b.upload.points+b.points.Len() > b.uploadBounds.points || b.stored+size > b.uploadBounds.stored {
 		return (*manyPointsError)(&b.uploadBounds)
-	}
-	if b.upload.points >= tasks.UnpacedPoints {
-		b.ingestTo.Enqueuer.Pace(b.c.Request.Context(), b.points.Len())
 	}
 	decoded := lane.Decoded{Points: b.points}
 	response, problem := b.ingest(b.c, b.ingestTo, b.lane, &decoded)

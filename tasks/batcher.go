@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -36,19 +38,18 @@ type pendingBatch[R any] struct {
 }
 
 // newBatcher returns a batcher that hands requests to write, one batch at a
-// time, and while full ones wait, up to maxWrites at the same time. Each holds at
+// time, and as long as full ones wait, up to maxWrites at the same time. Each holds at
 // most limits.MaxPoints points, and at least limits.MinPoints if more requests wait
 // behind it.
 func newBatcher[R any](limits Batching, maxWrites int, write writeFunc[R]) *batcher[R] {
 	return &batcher[R]{maxPoints: limits.MaxPoints, maxWrites: maxWrites, write: write}
 }
 
-// submit returns what write returned for the batch that the request went with, or
-// for the one before it if that failed and its own was full. It
-// waits for the writes before that, and for its own, but only for one that fails
-// before its own. No request's context applies: each of them waits for the write,
-// even one whose client has gone. A request must hold fewer points than
-// limits.MinPoints.
+// submit returns what write returned for the batch that the request went with. It
+// waits for the writes of the batches before it, and for its own; but when one of them
+// has run out of time, the full ones behind it are not written, and get its error. No
+// request's context applies: each of them waits for the write, even one whose client
+// has gone. A request must hold fewer points than limits.MinPoints.
 func (b *batcher[R]) submit(request R, points int) error {
 	p := b.add(request, points)
 	<-p.done
@@ -87,19 +88,18 @@ func (b *batcher[R]) flushLoop() {
 		}
 		p.err = b.write(p.since, p.requests, p.points)
 		close(p.done)
-		if p.err != nil {
+		if errors.Is(p.err, context.DeadlineExceeded) {
 			b.failFull(p.err)
 		}
 	}
 }
 
 // next takes the batch that has waited longest; nil, and flushLoop ends, when
-// nobody waits.
+// nobody waits, or when the others that flush are enough for a batch that is not full.
 func (b *batcher[R]) next() *pendingBatch[R] {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.waiting) == 0 {
-		b.waiting = nil // the memory of those that are gone
+	if len(b.waiting) == 0 || len(b.waiting) == 1 && b.flushing > 1 {
 		b.flushing--
 		return nil
 	}
@@ -110,7 +110,8 @@ func (b *batcher[R]) next() *pendingBatch[R] {
 }
 
 // failFull ends the wait of all full batches with the error of the write before
-// them: what does not answer is waited for twice at the most, however many wait.
+// them: a server that does not respond is waited for twice at the most, however many
+// wait.
 func (b *batcher[R]) failFull(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -64,6 +65,13 @@ func TestBatcher_WritesWithinTheTimeOfTheRequestThatWaitsLongest(t *testing.T) {
 	assert.GreaterOrEqual(t, time.Since(start), timeout)
 }
 
+// writes is how many writes are under way, or begin.
+func (b *batcher[R]) writes() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.flushing
+}
+
 // fillBatcher submits so many requests of 400 points behind one that is being
 // written, and returns the error of each. A batch takes two of them.
 func fillBatcher(t *testing.T, b *batcher[int], requests int) []<-chan error {
@@ -98,7 +106,7 @@ func TestBatcher_LetsNoRequestWaitForWritesBehindItsOwn(t *testing.T) {
 
 func TestBatcher_WaitsForTwoWritesThatFailAtTheMost(t *testing.T) {
 	t.Parallel()
-	failure := errors.New("Redis is down")
+	failure := fmt.Errorf("enqueue points: %w", context.DeadlineExceeded)
 	writing, release := make(chan []int), make(chan error)
 	b := newBatcher(testBatching, 1, func(_ time.Time, requests []int, _ int) error {
 		writing <- requests
@@ -113,6 +121,21 @@ func TestBatcher_WaitsForTwoWritesThatFailAtTheMost(t *testing.T) {
 	require.Equal(t, []int{5}, <-writing, "the batch that gathers is tried")
 	release <- nil
 	require.NoError(t, <-errs[5])
+}
+
+func TestBatcher_TriesFullBatchesBehindOneThatFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	failure := errors.New("connection reset")
+	release := make(chan error)
+	b := newBatcher(testBatching, 1, func(time.Time, []int, int) error { return <-release })
+	errs := fillBatcher(t, b, 4) // one is being written; two and one wait
+	release <- failure
+	require.ErrorIs(t, <-errs[0], failure)
+	release <- nil
+	require.NoError(t, <-errs[1])
+	require.NoError(t, <-errs[2])
+	release <- nil
+	require.NoError(t, <-errs[3])
 }
 
 func TestBatcher_MakesBatchesOfTheSizesItIsGiven(t *testing.T) {
@@ -160,22 +183,14 @@ func TestBatcher_WritesAsManyFullBatchesAtOnceAsItMay(t *testing.T) {
 		submit(1 + request)
 		require.Eventually(t, func() bool { return waitsFor(b, 400*(1+request), true) }, 10*time.Second, time.Millisecond)
 	}
-	select {
-	case requests := <-writing:
-		require.Fail(t, "a batch that is not full gathers", "%v", requests)
-	default:
-	}
+	require.Equal(t, 1, b.writes(), "a batch that is not full gathers")
 	submit(3)
 	require.Len(t, <-writing, 2, "the full one is written beside the first")
 	submit(4)
 	require.Eventually(t, func() bool { return waitsFor(b, 800, true) }, 10*time.Second, time.Millisecond)
 	submit(5)
 	require.Eventually(t, func() bool { return waitsFor(b, 1200, true) }, 10*time.Second, time.Millisecond)
-	select {
-	case requests := <-writing:
-		require.Fail(t, "a third write began", "%v", requests)
-	default:
-	}
+	require.Equal(t, 2, b.writes(), "no third write begins")
 	go func() {
 		for range writing {
 			continue // the rest may be written

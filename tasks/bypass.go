@@ -3,14 +3,19 @@ package tasks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"tracklane/internal/lane"
 	"tracklane/store"
 )
 
-// bypassTimeout is how long one write of requests that bypass Redis may take.
-const bypassTimeout = 5 * time.Second
+// bypassTimeout is how long one write of requests that bypass Redis may take, and
+// bypassWait how long they may have waited before it.
+const (
+	bypassTimeout = 5 * time.Second
+	bypassWait    = 20 * time.Second
+)
 
 // bypassWrites is how many writes of small requests to a lane are under way at the
 // same time. With two, PostgreSQL works on one while the other is prepared or synced:
@@ -45,9 +50,9 @@ func NewBypass(lanes []*lane.Lane, writer *store.Writer, batching Batching) *Byp
 
 // Write writes the points of one request. Its result and its errors are those of
 // store.Writer.Write for these points alone, whatever they were written with. It
-// waits for the writes of requests before it and for its own, but for no more than
-// two that fail, of bypassTimeout each; the end of ctx does not end the write. It
-// may change the order of the points.
+// waits for the writes of requests before it, bypassWait at the most, and for its own,
+// but for no more than two that fail, of bypassTimeout each; the end of ctx does not
+// end the write. It may change the order of the points.
 func (b *Bypass) Write(ctx context.Context, points *lane.Points) (store.Result, error) {
 	if points.Len() >= b.minPoints {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bypassTimeout)
@@ -63,7 +68,10 @@ func (b *Bypass) Write(ctx context.Context, points *lane.Points) (store.Result, 
 
 // writeTogether writes requests as one list, and gives each its result. An error of
 // refused points that cannot be kept is part of that: the points are written.
-func (b *Bypass) writeTogether(_ time.Time, requests []*bypassRequest, _ int) error {
+func (b *Bypass) writeTogether(since time.Time, requests []*bypassRequest, _ int) error {
+	if waited := time.Since(since); waited > bypassWait {
+		return fmt.Errorf("write points after %v: %w", waited.Round(time.Second), context.DeadlineExceeded)
+	}
 	lists := make([]*lane.Points, len(requests))
 	for i, r := range requests {
 		lists[i] = r.points

@@ -118,3 +118,14 @@ func TestBypass_WritesWhatArrivesDuringAWriteInOneTransaction(t *testing.T) {
 	writing.Wait()
 	assert.ElementsMatch(t, []int{1, 100}, transactions(t, pool, l.Table))
 }
+
+func TestBypass_WritesNothingThatHasWaitedTooLong(t *testing.T) {
+	t.Parallel()
+	lanes := lane.All(lane.Options{})
+	pool := openMigrated(t)
+	b := NewBypass(lanes, store.NewWriter(pool, lanes, testBatching.MaxPoints, nil), testBatching)
+	requests := []*bypassRequest{{points: pointAt(lanes[0], 1)}}
+	require.ErrorIs(t, b.writeTogether(time.Now().Add(-bypassWait-time.Second), requests, 1), context.DeadlineExceeded)
+	require.NoError(t, b.writeTogether(time.Now(), requests, 1))
+	assert.Equal(t, 1, requests[0].result.Inserted, "it was not written before")
+}

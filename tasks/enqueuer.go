@@ -3,12 +3,9 @@ package tasks
 import (
 	"context"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"tracklane/internal/lane"
 	"tracklane/store"
@@ -36,7 +33,6 @@ type Enqueuer struct {
 	batchers  map[string]*batcher[[]byte] // of payloads, by the lane's name
 	breaker   *breaker
 	publisher *publisher
-	pace      *rate.Limiter // of the points of large requests
 }
 
 // EnqueuerOptions says how an enqueuer works. All of them are required.
@@ -76,7 +72,6 @@ func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor,
 	return &Enqueuer{
 		minPoints: options.Batching.MinPoints, maxPoints: options.Batching.MaxPoints, timeout: options.Timeout,
 		admission: admission, batchers: batchers, breaker: breaker, publisher: publisher,
-		pace: rate.NewLimiter(rate.Limit(pacedPoints*runtime.GOMAXPROCS(0)), options.Batching.MaxPoints),
 	}
 }
 
@@ -105,7 +100,7 @@ func (e *Enqueuer) Admits(l *lane.Lane) bool { return e.admission.hasRoom(l) }
 // returns ErrUnavailable at once when Redis failed a moment ago or is full, and
 // otherwise the error of the write when Redis did not acknowledge it within the
 // timeout; each batch of a large request has it, and at least largeTimeout if they
-// are several, for itself. Beyond UnpacedPoints it paces them. Some or all points may be queued after an error; writing
+// are several, for itself. Some or all points may be queued after an error; writing
 // them again is harmless. The end of ctx does not end a write: the points are
 // queued even when the client has gone.
 func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
@@ -122,33 +117,11 @@ func (e *Enqueuer) Enqueue(ctx context.Context, points *lane.Points) error {
 	if points.Len() > e.maxPoints {
 		timeout = max(timeout, largeTimeout)
 	}
-	queued := 0
 	return e.publisher.publishPoints(points, func(write func(context.Context) error) error {
-		if queued += e.maxPoints; queued > UnpacedPoints {
-			e.Pace(ctx, e.maxPoints)
-		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 		defer cancel()
 		return e.breaker.do(ctx, write)
 	})
-}
-
-const (
-	// UnpacedPoints is how many points of a request are queued as fast as they can be.
-	UnpacedPoints = 5000
-
-	// pacedPoints is how many points a second are queued beyond those, for each core,
-	// of all requests together. PostgreSQL, Redis and a worker on the same cores keep up
-	// with these and the live lane beside them: at twice the rate, live points waited
-	// five times as long (p99).
-	pacedPoints = 16_000
-)
-
-// Pace waits until so many points of a request of more than UnpacedPoints may be
-// queued. The end of ctx does not end the wait, since it does not end the request.
-func (e *Enqueuer) Pace(ctx context.Context, points int) {
-	// It fails for the end of ctx alone, and for more points than the limiter knows.
-	_ = e.pace.WaitN(context.WithoutCancel(ctx), min(points, e.pace.Burst()))
 }
 
 // largeTimeout is how long Redis has at least to acknowledge each batch of a

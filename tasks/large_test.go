@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -42,25 +40,6 @@ func TestEnqueuer_GivesEachRoundTripOfALargeRequestItsTimeout(t *testing.T) {
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 50_000)))
 	assert.Greater(t, time.Since(start), timeout, "the test shows nothing")
 	assert.True(t, e.Available())
-}
-
-func TestEnqueuer_QueuesLargeRequestsAtABoundedRate(t *testing.T) {
-	t.Parallel()
-	_, connections := startRedis(t)
-	e, l := newTestEnqueuer(t, connections, time.Minute)
-	start := time.Now()
-	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, UnpacedPoints)))
-	usual := time.Since(start)
-	start = time.Now()
-	const requests, paced = 2, 20_000
-	var clients sync.WaitGroup
-	for range requests {
-		clients.Go(func() { assert.NoError(t, e.Enqueue(t.Context(), examplePoints(l, UnpacedPoints+paced))) })
-	}
-	clients.Wait()
-	rate := float64(pacedPoints * runtime.GOMAXPROCS(0))
-	assert.Greater(t, time.Since(start).Seconds(), 0.9*requests*paced/rate)
-	assert.Less(t, usual.Seconds(), 0.9*requests*paced/rate, "a request of usual size does not wait")
 }
 
 func TestEnqueuer_WaitsLongerForTheBatchesOfALargeRequest(t *testing.T) {
