@@ -22,19 +22,26 @@ func (s *abusedServer) fileFloods(t *testing.T) []flood {
 	usual := list(`{"tracks":[`, `{"date_time":"2026-07-14T11:00:00Z","lat":1,"lon":2,"gps_alt":3},`, `]}`, large)
 	bomb := append([]byte(`{"tracks":[`), bytes.Repeat([]byte(" "), 256<<20)...)
 	upload := s.post("/upload?filename=a.igc", "application/octet-stream", igc)
-	lateIGC := upload[:len(upload)-1]
+	late := func(request []byte) []byte { return request[:len(request)-1] }
+	inGzip := s.encoded("/upload", "application/octet-stream", "gzip", gzipOf(t, igc))
+	inZstd := s.encoded("/upload", "application/octet-stream", "zstd", zstdOf(t, igc))
 	return []flood{
 		{name: "IGC files", clients: 24, perAddress: 4, request: upload},
-		{name: "IGC files that end late", clients: 500, perAddress: 4, hold: true, request: lateIGC},
+		{name: "IGC files that end late", clients: 500, perAddress: 4, hold: true, request: late(upload)},
 		{name: "GeoJSON files", clients: 24, perAddress: 4, request: s.post("/upload?flight_id=a", json, geoJSON)},
 		{name: "zip files of many", clients: 24, perAddress: 4, request: s.post("/upload", "application/zip", many)},
 		{name: "zip bombs", clients: 24, perAddress: 4, request: s.post("/upload", "application/zip", zipOf(t, 1, bomb))},
-		{name: "files in gzip", clients: 24, perAddress: 4, request: s.encoded("/upload", "application/octet-stream", "gzip", gzipOf(t, igc))},
+		{name: "files in gzip", clients: 24, perAddress: 4, request: inGzip},
+		{name: "files in gzip that end late", clients: 2000, perAddress: 4, hold: true, request: late(inGzip)},
+		{name: "files in zstd that end late", clients: 2000, perAddress: 4, hold: true, request: late(inZstd)},
 		{name: "bodies in gzip", clients: 500, request: s.encoded("/scoring", json, "gzip", gzipOf(t, points))},
 		{name: "large bodies in gzip", clients: 500, request: s.encoded("/scoring", json, "gzip", gzipOf(t, usual))},
 		{name: "bombs in gzip", clients: 500, request: s.encoded("/scoring", json, "gzip", gzipOf(t, bomb))},
 		{name: "bombs in gzip to upload", clients: 500, request: s.encoded("/upload", "", "gzip", gzipOf(t, bomb))},
 		{name: "bodies in zstd", clients: 500, request: s.encoded("/scoring", json, "zstd", zstdOf(t, points))},
+		{name: "bodies in gzip that end late", clients: 4000, perAddress: 490, hold: true, request: late(s.encoded("/scoring", json, "gzip", gzipOf(t, points)))},
+		{name: "bodies in zstd that end late", clients: 4000, perAddress: 490, hold: true, request: late(s.encoded("/scoring", json, "zstd", zstdOf(t, points)))},
+		{name: "large bodies in gzip that end late", clients: 4000, perAddress: 490, hold: true, request: late(s.encoded("/upload", json, "gzip", gzipOf(t, usual)))},
 		{name: "bombs in zstd", clients: 500, request: s.encoded("/scoring", json, "zstd", zstdOf(t, bomb))},
 		{name: "bombs in zstd to upload", clients: 500, request: s.encoded("/upload", "", "zstd", zstdOf(t, bomb))},
 	}
