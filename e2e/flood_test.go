@@ -122,7 +122,8 @@ func dialFrom(n int, url string) (net.Conn, error) {
 		Timeout:   10 * time.Second,
 		LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+n/250), byte(1+n%250))},
 	}
-	return dialer.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	_, address, _ := strings.Cut(url, "://")
+	return dialer.Dial("tcp", address)
 }
 
 // post is a whole request with a body.

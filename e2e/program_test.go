@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -99,10 +100,21 @@ func startProcessOn(t *testing.T, port int, command string, environment ...strin
 	p, err := process.Start(program, process.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, p.Kill()) })
-	url := fmt.Sprint("http://127.0.0.1:", port)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	require.NoError(t, p.AwaitReady(ctx, process.RespondsWith(url+"/livez", http.StatusOK)))
+	url := fmt.Sprint("http://127.0.0.1:", port)
+	ready := process.RespondsWith(url+"/livez", http.StatusOK)
+	if slices.ContainsFunc(environment, func(setting string) bool { return strings.HasPrefix(setting, "TLS_CERT_FILE=") }) {
+		ready = func(context.Context) error { // its certificate is the test's
+			connection, err := net.Dial("tcp", fmt.Sprint("127.0.0.1:", port))
+			if err != nil {
+				return err
+			}
+			return connection.Close()
+		}
+		url = fmt.Sprint("https://127.0.0.1:", port)
+	}
+	require.NoError(t, p.AwaitReady(ctx, ready))
 	return child{p, url, port, logged}
 }
 

@@ -34,6 +34,10 @@ type Access struct {
 	// needs Tokens.
 	RateLimit, RateBurst int
 
+	// MaxPerAddress is how many requests of HTTP/2 one address may have under way,
+	// trusted proxies apart; 0 = any number.
+	MaxPerAddress int
+
 	// TrustedProxies are the networks of reverse proxies, whose X-Forwarded-For
 	// says who a client is.
 	TrustedProxies []netip.Prefix

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -296,6 +297,44 @@ func TestServer_RefusesManyHeaderFields(t *testing.T) {
 	}
 	assert.Equal(t, http.StatusOK, send(t, http.MethodGet, base+"/livez", nil, fields[:maxHeaderFields]...).code)
 	assert.Equal(t, http.StatusRequestHeaderFieldsTooLarge, send(t, http.MethodGet, base+"/livez", nil, fields...).code)
+}
+
+// Over HTTP/2, a few connections make as many requests as they like, so that these are
+// bounded, too.
+func TestServer_BoundsTheStreamsOfAnAddress(t *testing.T) {
+	t.Parallel()
+	s, _, _ := newTestServer(t, lane.All(lane.Options{}))
+	s.config.Access.MaxPerAddress = 2
+	server := httptest.NewUnstartedServer(s)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	post := func(body io.Reader) int {
+		response, err := server.Client().Post(server.URL+"/live", "application/json", body)
+		if !assert.NoError(t, err) {
+			return 0
+		}
+		assert.Equal(t, 2, response.ProtoMajor)
+		assert.NoError(t, response.Body.Close())
+		return response.StatusCode
+	}
+	require.Equal(t, http.StatusCreated, post(strings.NewReader(padded("a", 10))), "the others share its connection")
+	var slow sync.WaitGroup
+	var unfinished []io.Closer
+	for range s.config.Access.MaxPerAddress {
+		body, end := io.Pipe()
+		slow.Go(func() { post(body) })
+		unfinished = append(unfinished, end)
+	}
+	require.Eventually(t, func() bool { return s.underWay.Load() == 2 }, 20*time.Second, time.Millisecond)
+	assert.Equal(t, http.StatusServiceUnavailable, post(strings.NewReader(padded("a", 10))))
+	for _, end := range unfinished {
+		require.NoError(t, end.Close())
+	}
+	slow.Wait()
+	assert.Equal(t, http.StatusCreated, post(strings.NewReader(padded("a", 10))))
+	s.streams.Store(maxStreams)
+	assert.Equal(t, http.StatusServiceUnavailable, post(strings.NewReader(padded("b", 10))), "from any address")
 }
 
 func TestServer_LogsAPanicWithoutTheToken(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 
 	"github.com/gin-gonic/gin"
@@ -17,6 +18,7 @@ import (
 	"tracklane/internal/livestream"
 	"tracklane/internal/mappage"
 	"tracklane/internal/metrics"
+	"tracklane/internal/network"
 	"tracklane/internal/status"
 	"tracklane/internal/statuspage"
 	"tracklane/store"
@@ -75,6 +77,10 @@ type Server struct {
 
 	senders  *rateLimiter
 	underWay atomic.Int64 // requests
+	streams  atomic.Int64 // those of HTTP/2
+
+	streamShares shares // of the addresses in streams
+
 	stopping atomic.Bool
 
 	rejectedLog *rate.Limiter // of the log lines about what apps send
@@ -111,6 +117,11 @@ func (s *Server) Run(ctx context.Context) { s.page.Run(ctx) }
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.underWay.Add(-1)
 	tooMany := s.underWay.Add(1) > maxRequests
+	if r.ProtoMajor == 2 {
+		leave, ok := s.enterStream(r.RemoteAddr)
+		defer leave()
+		tooMany = tooMany || !ok
+	}
 	if tooMany || len(r.Header) > maxHeaderFields {
 		r.Header = http.Header{} // whatever holds the request does not hold these
 		w.Header().Set("Connection", "close")
@@ -130,10 +141,34 @@ const (
 	// each takes some 100 bytes, however short it is.
 	maxHeaderFields = 64
 
-	// maxRequests is how many requests are under way. HTTP/2 makes more of them
-	// than there are connections.
+	// maxRequests is how many requests are under way.
 	maxRequests = 5000
+
+	// maxStreams is how many of them are of HTTP/2, which makes more of them than
+	// there are connections. Each takes some 40 kB.
+	maxStreams = 2000
 )
+
+// enterStream reports whether there is room for another request of HTTP/2 from an
+// address: it has as many under way as it may have connections, at the most. leave
+// must be called at the end of the request.
+func (s *Server) enterStream(from string) (leave func(), ok bool) {
+	address, _ := netip.ParseAddrPort(from) // what has none shares the zero one
+	client := address.Addr().Unmap()
+	limit := s.config.Access.MaxPerAddress
+	if limit == 0 || network.Contains(s.config.Access.TrustedProxies, client) {
+		limit = maxStreams
+	}
+	sender := network.OfClient(client).String()
+	if !s.streamShares.acquire(sender, limit) {
+		return func() {}, false
+	}
+	leave = func() {
+		s.streams.Add(-1)
+		s.streamShares.release(sender)
+	}
+	return leave, s.streams.Add(1) <= maxStreams
+}
 
 // newRouter returns a router of the routes for clients, which web pages of other
 // origins may call if Access says so, and of those for operators, which they may

@@ -13,7 +13,7 @@ import (
 // access is who may do what in this process.
 func (p *Program) access() handlers.Access {
 	access := handlers.Access{
-		RateLimit: p.config.RateLimit, RateBurst: p.config.RateBurst,
+		RateLimit: p.config.RateLimit, RateBurst: p.config.RateBurst, MaxPerAddress: p.config.MaxConnectionsPerAddress,
 		TrustedProxies: p.config.TrustedProxies, Origins: p.config.CORSOrigins, Hosts: p.hosts(),
 	}
 	if p.config.AuthRequired() {

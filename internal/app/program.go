@@ -96,8 +96,11 @@ func (p *Program) URL() string {
 
 const (
 	// maxClients is how many clients may be connected at the same time. Each needs
-	// some 20 kB, twice as much with TLS.
+	// some 20 kB.
 	maxClients = 4000
+
+	// maxSecureClients is maxClients with TLS, where each needs some 70 kB.
+	maxSecureClients = 1500
 
 	// maxHeaders is how many bytes of incomplete headers there may be, beyond the
 	// first of each.

@@ -56,6 +56,9 @@ func listen(c config.Config) (public, operators *listener.Listener, err error) {
 		Max: maxClients, MaxPerAddress: c.MaxConnectionsPerAddress, Reserved: reservedClients, MaxHeaders: maxHeaders,
 		Unlimited: c.TrustedProxies,
 	}
+	if c.TLSCertFile != "" {
+		options.Max = maxSecureClients
+	}
 	tcp, err := net.Listen("tcp", c.HTTPAddr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen on HTTP_ADDR: %w", err)
