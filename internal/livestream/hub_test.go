@@ -259,7 +259,13 @@ func TestHub_ShowsOldPointsThatWereCommittedLate(t *testing.T) {
 	look := func() string {
 		h.look(t.Context())
 		h.send(time.Now())
-		return string(<-v.events)
+		select {
+		case text := <-v.events:
+			return string(text)
+		case <-time.After(patience):
+			require.Fail(t, "no event comes")
+			return ""
+		}
 	}
 	event := look()
 	assert.Contains(t, event, `"id":"new"`)
