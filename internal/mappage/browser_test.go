@@ -105,7 +105,7 @@ func (s *site) start(t *testing.T) {
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", s.address)
 	require.NoError(t, err)
 	s.address = listener.Addr().String()
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(listener) }()
 	s.stop = func() { _ = server.Close() }
 	t.Cleanup(s.stop)
