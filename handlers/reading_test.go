@@ -172,6 +172,7 @@ func TestReading_ShowsABrowserAPage(t *testing.T) {
 	assert.Equal(t, 200, page.code)
 	assert.Equal(t, "text/html; charset=utf-8", page.header.Get("Content-Type"))
 	assert.Contains(t, page.header.Get("Content-Security-Policy"), "default-src 'none'")
+	assert.Equal(t, "nosniff", page.header.Get("X-Content-Type-Options"))
 	assert.Contains(t, page.header.Values("Vary"), "Accept")
 	assert.Equal(t, 401, send(t, http.MethodGet, url+"/flights", nil, "Accept", browser).code)
 	for _, accept := range []string{"", "*/*", "application/json"} {

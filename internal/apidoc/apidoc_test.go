@@ -42,6 +42,7 @@ func TestPage_ServesTheDescriptionAndNothingFromElsewhere(t *testing.T) {
 		require.Equal(t, http.StatusOK, w.Code, path)
 		assert.Equal(t, contentType, w.Header().Get("Content-Type"), path)
 		assert.True(t, strings.HasPrefix(w.Header().Get("Content-Security-Policy"), "default-src 'none'; style-src 'self'; frame-ancestors 'none'"))
+		assert.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
 		for _, bad := range []string{"http://", "https://", "<script", "style=", "<nil>", "&lt;nil&gt;", "%!"} {
 			assert.NotContains(t, w.Body.String(), bad, path)
 		}

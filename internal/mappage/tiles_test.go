@@ -69,4 +69,5 @@ func TestPage_ShowsABackgroundFromAFile(t *testing.T) {
 	assert.Equal(t, http.StatusPartialContent, w.Code)
 	assert.Equal(t, "PMTiles", w.Body.String())
 	assert.Contains(t, w.Header().Get("Content-Security-Policy"), "img-src 'self' data: blob:; connect-src 'self'")
+	assert.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
 }
