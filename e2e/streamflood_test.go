@@ -209,7 +209,7 @@ func startSecure(t *testing.T) (*abusedServer, *x509.CertPool) {
 }
 
 func TestFlood_OfStreams(t *testing.T) {
-	t.Parallel()
+	parallelUnlessFull(t)
 	s, authorities := startSecure(t)
 	duration := time.Second
 	if *full {
@@ -247,7 +247,7 @@ func TestFlood_OfStreams(t *testing.T) {
 // Clients who keep the rules send as many bodies of 15 MB at once as a connection
 // takes.
 func TestFlood_OfStreamsWithLargeBodies(t *testing.T) {
-	t.Parallel()
+	parallelUnlessFull(t)
 	if !*full {
 		return
 	}
