@@ -62,6 +62,18 @@ func TestDistressCalls_AreTheNewestOfManySenders(t *testing.T) {
 	assert.Equal(t, fmt.Sprint(3*maxDistressCalls-1), calls[maxDistressCalls-1].Device)
 }
 
+// A client has a few of them, also where there is no other one.
+func TestDistressCalls_OfOneClientAreFew(t *testing.T) {
+	t.Parallel()
+	r, now := New(lane.All(lane.Options{}), "test"), time.Now()
+	for i := range 3 * maxDistressCalls {
+		r.Distress(DistressCall{At: now.Add(time.Duration(i) * time.Second), App: "osmand", From: "one", Device: fmt.Sprint(i)})
+	}
+	calls := r.DistressCalls(now)
+	require.Len(t, calls, maxCallsOfClient)
+	assert.Equal(t, fmt.Sprint(3*maxDistressCalls-1), calls[maxCallsOfClient-1].Device)
+}
+
 // Whoever calls as many devices pushes only own calls out.
 func TestDistressCalls_OfOneClientLeaveThoseOfOthers(t *testing.T) {
 	t.Parallel()

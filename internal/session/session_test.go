@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -180,4 +181,73 @@ func TestStore_WritesWhatWaitsBeforeItEnds(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "anna", found.Claims.Pilot)
 	}
+}
+
+// What is sealed for one number is no session of another one, whoever can write to Redis.
+func TestStore_OpensASessionUnderItsOwnNumberAlone(t *testing.T) {
+	t.Parallel()
+	server, now := servers.Redis(t), time.Now()
+	store, client := newStore(t, server), newClient(t, server)
+	require.NoError(t, store.Start(t.Context(), number, of("anna", now.Add(time.Hour)), now))
+	const prefix = "tracklane:session:"
+	sealed, err := client.Get(t.Context(), fmt.Sprint(prefix, number)).Result()
+	require.NoError(t, err)
+	require.NoError(t, client.Set(t.Context(), fmt.Sprint(prefix, number+1), sealed, time.Hour).Err())
+	require.NoError(t, client.Set(t.Context(), fmt.Sprint(prefix, number+2), sealed[:len(sealed)-1], time.Hour).Err())
+	require.NoError(t, client.Set(t.Context(), fmt.Sprint(prefix, number+3), `{"Claims":{"Pilot":"eve"}}`, time.Hour).Err())
+	other := newStore(t, server)
+	for n := range uint32(4) {
+		found, err := other.Find(t.Context(), number+n, now)
+		if n == 0 {
+			require.NoError(t, err)
+			assert.Equal(t, "anna", found.Claims.Pilot)
+		} else {
+			assert.Equal(t, session.ErrUnknown, err, n)
+		}
+	}
+}
+
+// countingHook counts the commands that are under way, each until its time is over.
+type countingHook struct {
+	mu        sync.Mutex
+	now, most int
+}
+
+func (*countingHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*countingHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *countingHook) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, _ redis.Cmder) error {
+		h.add(1)
+		defer h.add(-1)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+}
+
+func (h *countingHook) add(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now += n
+	h.most = max(h.most, h.now)
+}
+
+// Strangers who ask for numbers take few of the connections to a slow Redis.
+func TestStore_LooksUpFewAtOnce(t *testing.T) {
+	t.Parallel()
+	client, hook := newClient(t, servers.Redis(t)), &countingHook{}
+	client.AddHook(hook)
+	store := session.NewStore(client, auth.NewVerifier(key, ""), time.Second/2, slog.New(slog.DiscardHandler))
+	var asking sync.WaitGroup
+	for n := range uint32(40) {
+		asking.Go(func() {
+			_, err := store.Find(t.Context(), number+n, time.Now())
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+		})
+	}
+	asking.Wait()
+	assert.Equal(t, 4, hook.most)
 }

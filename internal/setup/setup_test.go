@@ -61,6 +61,17 @@ func TestFor_RefusesWhatAnAppCannotBeTold(t *testing.T) {
 		_, err := For(app, phone(t, server))
 		assert.Error(t, err, server)
 	}
+	long := phone(t, "https://x")
+	long.User = strings.Repeat("u", 40)
+	_, err := For("livetrack24", long)
+	require.Error(t, err, "more than can be typed")
+	long.User = long.User[1:]
+	for server, port := range map[string]string{"https://x": "443", "http://x": "80", "http://x:8080": "8080", "https://x:443/": "443"} {
+		long.Server = phone(t, server).Server
+		guide, err := For("livetrack24", long)
+		require.NoError(t, err, server)
+		assert.Equal(t, []Field{{"Server", "x"}, {"Port", port}, {"User", long.User}, {"Password", long.Password}}, guide.Fields)
+	}
 	guide, err := For("traccar", phone(t, "https://x/path/"))
 	require.NoError(t, err)
 	assert.Equal(t, "https://x/path/t/"+token+"/live/traccar", guide.Fields[1].Value)
