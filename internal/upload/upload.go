@@ -122,21 +122,34 @@ func find(paths []string) (files []string, size int64, err error) {
 	return files, size, nil
 }
 
-// flightIDs returns ids for the files whose names others have in other directories;
-// the server makes those of the rest of their names. A zip file has none: it would be
-// that of all flights in it.
+// flightIDs returns ids for the files whose names others have in other directories,
+// with as much of their paths as tells them apart; the server makes those of the rest
+// of their names. A zip file has none: it would be that of all flights in it.
 func flightIDs(files []string) map[string]string {
 	named := make(map[string]int)
 	for _, path := range files {
-		named[trackfile.FlightID(path)]++
+		for _, id := range possibleIDs(path) {
+			named[id]++
+		}
 	}
 	ids := make(map[string]string)
 	for _, path := range files {
-		if id := trackfile.FlightID(path); named[id] > 1 && !strings.EqualFold(filepath.Ext(path), ".zip") {
-			ids[path] = trackfile.FlightID(filepath.Base(filepath.Dir(path)) + "-" + id)
+		possible := possibleIDs(path)
+		if named[possible[0]] == 1 || strings.EqualFold(filepath.Ext(path), ".zip") {
+			continue
+		}
+		longest := len(possible) - 1
+		ids[path] = possible[longest]
+		if i := slices.IndexFunc(possible, func(id string) bool { return named[id] == 1 }); i >= 0 {
+			ids[path] = possible[i]
 		}
 	}
 	return ids
+}
+
+// possibleIDs are the ids of a file's flight, with more and more of its path.
+func possibleIDs(path string) []string {
+	return append([]string{trackfile.FlightID(path)}, trackfile.LongerIDs(path)...)
 }
 
 // sender sends one file.

@@ -2,10 +2,12 @@ package upload
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,4 +81,23 @@ func TestRun_FailsForDamagedMembersAndSilentServers(t *testing.T) {
 	assert.Equal(t, 1, results[0].Damaged)
 	assert.Contains(t, out.String(), "b.gpx: ends early")
 	assert.EqualValues(t, 3, requests.Load(), "the first is sent again")
+}
+
+func TestFlightIDs_TellFilesApartByTheirPaths(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ want map[string]string }{
+		"of different names":     {map[string]string{"a/1.igc": "", "a/2.igc": "", "3.igc": ""}},
+		"in two directories":     {map[string]string{"a/1.igc": "a-1", "b/1.igc": "b-1", "2.igc": ""}},
+		"in directories alike":   {map[string]string{"a/x/1.igc": "a-x-1", "b/x/1.igc": "b-x-1", "c/1.igc": "c-1"}},
+		"of a name like a path":  {map[string]string{"x/1.igc": "x-1", "1.igc": "1", "2.igc": ""}},
+		"zip files are not told": {map[string]string{"a/1.zip": "", "b/1.zip": ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := flightIDs(slices.Collect(maps.Keys(c.want)))
+			for path, id := range c.want {
+				assert.Equal(t, id, got[path], path)
+			}
+		})
+	}
 }
