@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -38,7 +40,7 @@ func TestDescription_ItsExamplesAreAccepted(t *testing.T) {
 	require.NoError(t, err)
 	x := examples{document: document, token: token}
 	x.server = startServer(t, app.Roles{API: true, Worker: true}, "DATABASE_URL="+servers.Database(t), "REDIS_URL="+servers.Redis(t).URL(),
-		"AUTH=on", "SECRET_KEY="+key, "OPERATOR_PASSWORD=cloudbase")
+		"MAP_TILES="+writeTiles(t), "AUTH=on", "SECRET_KEY="+key, "OPERATOR_PASSWORD=cloudbase")
 	bodies := 0
 	for _, path := range slices.Sorted(maps.Keys(document.Paths.Map())) {
 		operation := document.Paths.Value(path).Post
@@ -67,6 +69,17 @@ func TestDescription_ItsExamplesAreAccepted(t *testing.T) {
 			assert.Equal(t, http.StatusOK, x.send(t, http.MethodGet, path, "", ""), path)
 		}
 	}
+}
+
+// writeTiles writes the header of a PMTiles file with images.
+func writeTiles(t *testing.T) (name string) {
+	t.Helper()
+	header := make([]byte, 127)
+	copy(header, "PMTiles\x03")
+	header[99] = 2 // PNG
+	name = filepath.Join(t.TempDir(), "area.pmtiles")
+	require.NoError(t, os.WriteFile(name, header, 0o600))
+	return name
 }
 
 // send makes a request of the examples of an operation's parameters.

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -12,23 +11,33 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"tracklane/asynqmon"
 	"tracklane/internal/apidoc"
 	"tracklane/internal/lane"
+	"tracklane/internal/mappage"
 )
 
-// The description names each route and no other. What pages are made of is below the
-// routes that end in a wildcard.
+// noAPI are the routes of what pages are made of, and of the queues' web UI.
+var noAPI = []string{"/asynqmon/*path", "/docs/*path", "/map/*path", "/page/*path"}
+
+// The description names each route and no other.
 func TestDescription_NamesEachRoute(t *testing.T) {
 	t.Parallel()
 	s, url, _ := newTestServer(t, lane.All(lane.Options{}))
 	parameter := regexp.MustCompile(`:(\w+)`)
-	var routed []string
+	routed := []string{"GET " + mappage.TilesPath} // the only one of /map/*path that is no part of the page
+	var others []string
 	for _, route := range s.router.(*gin.Engine).Routes() {
-		isPageOfMethods := route.Path == "/asynqmon" && route.Method != http.MethodGet
-		if !strings.Contains(route.Path, "*") && !isPageOfMethods {
+		isOfUI := route.Path == asynqmon.RootPath && route.Method != http.MethodGet
+		switch {
+		case slices.Contains(noAPI, route.Path):
+			others = append(others, route.Path)
+		case !isOfUI:
 			routed = append(routed, route.Method+" "+parameter.ReplaceAllString(route.Path, "{$1}"))
 		}
 	}
+	slices.Sort(others)
+	assert.Equal(t, noAPI, slices.Compact(others), "each of them is a route")
 	document, err := openapi3.NewLoader().LoadFromData(apidoc.JSON())
 	require.NoError(t, err)
 	var described []string

@@ -21,6 +21,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"tracklane/internal/apidoc"
+	"tracklane/internal/mappage"
 )
 
 // Description is what exchanges are held against. Any number of goroutines may use one
@@ -212,7 +213,7 @@ func (x *exchange) checkHead(response *http.Response) error {
 	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	item := x.find(path)
 	for _, folder := range []string{"/asynqmon", "/page/", "/map/", "/docs/"} { // what pages load
-		if strings.HasPrefix(path, folder) {
+		if strings.HasPrefix(path, folder) && path != mappage.TilesPath {
 			return nil
 		}
 	}
