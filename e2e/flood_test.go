@@ -241,7 +241,7 @@ func (s *abusedServer) awaitNoClients(t *testing.T) {
 
 // peak is how many bytes of memory the process had at the most since resetPeak; 0
 // where the system does not tell.
-func (s *abusedServer) peak(t *testing.T) int {
+func (s child) peak(t *testing.T) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.PID()))
 	if errors.Is(err, os.ErrNotExist) {
@@ -255,7 +255,7 @@ func (s *abusedServer) peak(t *testing.T) int {
 	return kilobytes << 10
 }
 
-func (s *abusedServer) resetPeak(t *testing.T) {
+func (s child) resetPeak(t *testing.T) {
 	t.Helper()
 	err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", s.PID()), []byte("5"), 0)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
