@@ -40,6 +40,7 @@ func New(client redis.UniversalClient, lanes []*lane.Lane, options Options) http
 	return http.NewCrossOriginProtection().Handler(protectTasks(newLimiter(http.HandlerFunc(
 		func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Security-Policy", contentSecurityPolicy)
+			w.Header().Set("X-Content-Type-Options", "nosniff")
 			ui.ServeHTTP(w, r)
 		}))))
 }

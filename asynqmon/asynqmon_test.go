@@ -254,6 +254,7 @@ func TestUI_DeepLinksServeThePageWithAssetsThatExist(t *testing.T) {
 			assert.Equal(t, http.StatusOK, response.StatusCode)
 			assert.Contains(t, response.Header.Get("Content-Type"), "text/html")
 			assert.Contains(t, response.Header.Get("Content-Security-Policy"), "default-src 'self'")
+			assert.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"))
 
 			assets := regexp.MustCompile(`(?:src|href)="(/[^"]*)"`).FindAllStringSubmatch(page, -1)
 			require.GreaterOrEqual(t, len(assets), 4)
