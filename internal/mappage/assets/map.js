@@ -13,6 +13,9 @@ const byId = (id) => document.getElementById(id);
 // kept is how much of each flight is remembered, in ms.
 const kept = 15 * 60_000;
 
+// sliceTime is for how many ms showSlice works at a time.
+const sliceTime = 8;
+
 const flights = new Map(); // by id: { id, name, pilot, device, fixes, flown, flownTo }
 const views = new Map(); // by id
 const rows = new Map(); // by id
@@ -22,6 +25,11 @@ let seen; // when the last event came
 let calls = []; // for help, oldest first
 let chosen = "";
 let fitted = false;
+let listTimer;
+let onMap = []; // whom the map shows
+let waiting = []; // who is to be shown of a replay
+let slice; // the timer of showSlice
+let soonListed; // what the list will show
 let ranked = []; // the views in the order of how much they matter
 
 const map = L.map("map", { renderer: L.canvas({ padding: 0.3 }), zoomSnap: 0.5, preferCanvas: true });
@@ -155,14 +163,28 @@ function render() {
   const listed = all.filter(({ flight, is }) => (!only || is.state === only)
     && (!text || `${flight.name} ${flight.id}`.toLowerCase().includes(text)));
   // Who needs a call comes first.
-  const rank = { sos: 0, silent: 1, flying: 2, landed: 3 };
-  listed.sort((a, b) => rank[a.is.state] - rank[b.is.state] || (a.flight.name < b.flight.name ? -1 : 1));
+  const order = { sos: 0, silent: 1, flying: 2, landed: 3 };
+  listed.sort((a, b) => order[a.is.state] - order[b.is.state] || (a.flight.name < b.flight.name ? -1 : 1));
   byId("empty").hidden = listed.length > 0;
   byId("empty").textContent = all.length ? "No pilot is like that." : "No pilot has sent anything within a day.";
   showViews(listed);
+  if (replay.isMoving) showListSoon(listed);
+  else showList(listed);
+  if (!fitted && listed.length) fit();
+}
+
+function showList(listed) {
+  clearTimeout(listTimer);
+  listTimer = undefined;
   showRows(listed);
   showChosen(listed.find(({ flight }) => flight.id === chosen));
-  if (!fitted && listed.length) fit();
+}
+
+// showListSoon shows the list some times a second, and not in the same task as the map:
+// nobody reads numbers that change more often, and together they would hold a frame up.
+function showListSoon(listed) {
+  soonListed = listed;
+  listTimer ??= setTimeout(() => showList(soonListed), 350);
 }
 
 // showCalls names everyone who calls for help, on the map or not: those of now while
@@ -208,13 +230,48 @@ function showViews(listed) {
     view.remove();
     views.delete(id);
   }
-  for (const { flight, is } of listed) {
-    if (!views.has(flight.id)) views.set(flight.id, new PilotView(map, flight.name, () => choose(flight.id)));
-    views.get(flight.id).show(is, { byClimb: byId("colour").value === "climb", isChosen: flight.id === chosen });
+  if (replay.isOn) {
+    // Where the last time was left off, so that everybody's turn comes.
+    const at = Math.max(0, listed.findIndex(({ flight }) => flight.id === waiting[0]?.flight.id));
+    waiting = [...listed.slice(at), ...listed.slice(0, at)];
+    slice ??= setTimeout(showSlice);
+  } else {
+    waiting = [];
+    listed.forEach((entry) => showView(entry, listed.length));
+    for (const view of views.values()) view.label();
   }
-  // The chosen pilot's name matters most, then who comes first in the list.
-  ranked = [...listed].sort((a, b) => (b.flight.id === chosen) - (a.flight.id === chosen)).map(({ flight }) => views.get(flight.id));
+  onMap = listed;
+  if (!replay.isOn) rank();
+}
+
+// rank hides the names that lie on others: the chosen pilot's matters most, then who comes
+// first in the list.
+function rank() {
+  ranked = [...onMap].sort((a, b) => (b.flight.id === chosen) - (a.flight.id === chosen)).map(({ flight }) => views.get(flight.id)).filter(Boolean);
   declutter(ranked);
+}
+
+function showView({ flight, is }, count) {
+  if (!views.has(flight.id)) views.set(flight.id, new PilotView(map, flight.name, () => choose(flight.id)));
+  const view = views.get(flight.id);
+  view.show(is, { byClimb: byId("colour").value === "climb", isChosen: flight.id === chosen, count });
+  return view;
+}
+
+// showSlice shows some of those who wait, for as long as a frame has time: in a replay
+// hundreds of pilots move ten times a second.
+function showSlice() {
+  slice = undefined;
+  const end = performance.now() + sliceTime;
+  const shown = [];
+  while (waiting.length > 0 && performance.now() < end) shown.push(showView(waiting.shift(), views.size));
+  for (const view of shown) view.label();
+  if (waiting.length > 0) {
+    slice = setTimeout(showSlice);
+    return;
+  }
+  rank();
+  if (!fitted) fit();
 }
 
 function newRow(flight) {
@@ -279,7 +336,8 @@ function choose(id) {
 
 function fit() {
   const places = [...views.values()].map((view) => view.dot.getLatLng());
-  if (places.length) map.fitBounds(L.latLngBounds(places).pad(0.3), { maxZoom: 14, animate: false });
+  if (!places.length) return;
+  map.fitBounds(L.latLngBounds(places).pad(0.3), { maxZoom: 14, animate: false });
   fitted = true;
 }
 

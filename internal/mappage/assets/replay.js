@@ -72,8 +72,15 @@ export class Replay {
     this.flights.set(id, flight);
   }
 
+  // isMoving is whether another time has just been shown.
+  get isMoving() {
+    return this.isOn && performance.now() - this.before < 200;
+  }
+
   goTo(time) {
     this.now = time;
+    this.before = this.shownAt ?? -Infinity;
+    this.shownAt = performance.now();
     byId("slider").value = time;
     const text = new Date(time).toLocaleTimeString();
     byId("slide-time").textContent = text;

@@ -17,8 +17,10 @@ export function colourOf(name) {
 const climbColours = [[-2, "#2166ac"], [-0.5, "#6ba3d0"], [0.5, "#9a9a9a"], [2, "#e08214"], [Infinity, "#d62f1f"]];
 const climbColour = (climb) => climbColours.find(([limit]) => (climb ?? 0) < limit)[1];
 
-// step is how far apart, in ms, the corners of a track are.
+// step is how far apart, in ms, the corners of a track are at the least; of more pilots
+// than many they are further apart, so that all can be drawn many times a second.
 const step = 3000;
+const many = 50;
 
 const marks = { sos: " ✚ SOS", flying: "", silent: " ‼ silent", landed: " ■ landed" };
 
@@ -33,27 +35,33 @@ export class PilotView {
     this.isShown = false;
   }
 
-  // show draws what state.summary returned.
-  show({ fixes, last, state, altitude }, { byClimb, isChosen }) {
+  // show draws what state.summary returned, as one of a number of pilots. name writes the
+  // label after it.
+  show({ fixes, last, state, altitude }, { byClimb, isChosen, count }) {
     const key = [last[0], fixes.length, byClimb, isChosen, state].join();
     if (this.key === key && this.isShown) return;
     this.key = key;
+    const apart = isChosen ? step : step * Math.ceil(count / many);
     const points = fixes.filter((fix, i) => fix[0] > last[0] - tailLength
-      && (i === fixes.length - 1 || Math.floor(fix[0] / step) !== Math.floor(fixes[i + 1][0] / step)));
+      && (i === fixes.length - 1 || Math.floor(fix[0] / apart) !== Math.floor(fixes[i + 1][0] / apart)));
     const options = { weight: isChosen ? 5 : 2.5, opacity: state === "flying" || state === "sos" ? 0.9 : 0.5, interactive: false };
     this.draw(byClimb ? pieces(points) : [{ colour: this.colour, corners: points }], options);
     this.mark(state, isChosen);
     this.dot.setLatLng([last[1], last[2]]);
     const height = (state === "flying" || state === "sos") && altitude != null ? ` ${Math.round(altitude)} m` : "";
-    const text = this.name + height + marks[state];
-    if (this.text !== text) this.dot.setTooltipContent(document.createTextNode(text));
-    this.text = text;
-    const isNew = !this.isShown;
-    if (isNew) this.dot.addTo(this.map);
+    this.text = this.name + height + marks[state];
+    this.state = state;
+    if (!this.isShown) this.dot.setTooltipContent(document.createTextNode(this.text)).addTo(this.map);
     this.isShown = true;
+  }
+
+  // label writes what show has found out. Leaflet asks for the size of a label whenever it
+  // moves one: to write between two of these moves makes the browser lay all out again.
+  label() {
     const label = this.dot.getTooltip()?.getElement();
-    if (label && (isNew || this.labelled !== state)) label.className = label.className.replace(/ (sos|flying|silent|landed)\b/g, "") + ` ${state}`;
-    this.labelled = state;
+    if (!label) return;
+    if (label.textContent !== this.text) label.textContent = this.text;
+    if (!label.classList.contains(this.state)) label.className = label.className.replace(/ (sos|flying|silent|landed)\b/g, "") + ` ${this.state}`;
   }
 
   // draw makes the lines those of parts of a track. What is there is used again: many
