@@ -27,8 +27,9 @@ type body struct {
 	size    int
 	end     time.Time // of the time that a large one has to come in
 
-	unpaced bool  // it is read as fast as it comes, and awaitPace waits for it
-	packed  *body // the whole compressed body that it is read from, if it is
+	// packed is the whole compressed body that it is read from, if it is: it is read as
+	// fast as it comes then, and awaitPace waits for it.
+	packed *body
 }
 
 // errBudget says that the bodies of other requests use up the memory for them.
@@ -82,11 +83,8 @@ func (b *body) room() ([]byte, error) {
 	if at == 0 {
 		// A chunk at a time: each waits behind one of every other large body, so
 		// that one that is read in small pieces is not slower.
-		if b.size >= unpacedBytes && !b.unpaced {
-			if err := b.budget.pace.WaitN(b.ctx, chunkSize); err != nil {
-				return nil, err
-			}
-			if err := b.extend(); err != nil {
+		if b.size >= unpacedBytes && b.packed == nil {
+			if err := b.paceChunk(); err != nil {
 				return nil, err
 			}
 		}
@@ -98,14 +96,23 @@ func (b *body) room() ([]byte, error) {
 }
 
 // awaitPace waits as long as it takes to read the body at the pace of large ones. Its
-// error is the request's.
+// errors are those of paceChunk.
 func (b *body) awaitPace() error {
-	for read := unpacedBytes; b.unpaced && read < b.size; read += chunkSize {
-		if err := b.budget.pace.WaitN(b.ctx, chunkSize); err != nil {
+	for read := unpacedBytes; b.packed != nil && read < b.size; read += chunkSize {
+		if err := b.paceChunk(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// paceChunk waits until a chunk may be read at the pace of large bodies. Its error is
+// the request's, or that of extend.
+func (b *body) paceChunk() error {
+	if err := b.budget.pace.WaitN(b.ctx, chunkSize); err != nil {
+		return err
+	}
+	return b.extend()
 }
 
 // bodyReader reads a body that is in memory, and releases the chunks that it has read.

@@ -181,3 +181,31 @@ func TestBudget_LargeBodiesTakeTurns(t *testing.T) {
 	require.Nil(t, problem)
 	done()
 }
+
+// deadlineRecorder keeps the deadline of a response.
+type deadlineRecorder struct {
+	*httptest.ResponseRecorder
+	write time.Time
+}
+
+func (r *deadlineRecorder) SetWriteDeadline(deadline time.Time) error {
+	r.write = deadline
+	return nil
+}
+
+func TestBody_HasTimeForItsResponseWhenItHasWaitedForItsPace(t *testing.T) {
+	t.Parallel()
+	const size = unpacedBytes + 1
+	for name, packed := range map[string]*body{"plain": nil, "decompressed": {}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			budget, writer := newBudget(), &deadlineRecorder{ResponseRecorder: httptest.NewRecorder()}
+			b := &body{budget: budget, ctx: t.Context(), writer: writer, packed: packed, buffer: budget.pools[0].Get().(*[]byte)}
+			require.NoError(t, b.readFrom(bytes.NewReader(make([]byte, size)), nil))
+			require.NoError(t, b.awaitPace())
+			assert.WithinDuration(t, time.Now().Add(largeAnswer), writer.write, largeAnswer/2)
+			b.release()
+			assertReleased(t, budget)
+		})
+	}
+}

@@ -61,10 +61,9 @@ func encodingOf(r *http.Request) string {
 }
 
 // plainBody returns a request's body without its Content-Encoding, gzip or zstd, that is
-// to be read into b.
-// Neither what was sent nor what becomes of it may exceed the lane's limit: beyond,
-// the reader returns an *http.MaxBytesError. done must be called when there is no
-// problem and the body has been read.
+// to be read into b. Neither what was sent nor what becomes of it may exceed the lane's
+// limit: beyond, the reader returns an *http.MaxBytesError. done must be called when
+// there is no problem and the body has been read.
 //
 // What is compressed is read as a whole before: who sends slowly keeps no decompressor
 // from others.

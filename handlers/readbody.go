@@ -47,10 +47,8 @@ func (s *Server) readPlain(c *gin.Context, l *lane.Lane, b *body, read func(sour
 	if p != nil {
 		return p
 	}
-	// A decompressor is not held while others are waited for.
-	b.unpaced = isEncoded(c.Request) && l.Device == nil
 	p = func() *problem {
-		defer done()
+		defer done() // a decompressor is not held while others are waited for
 		return read(source)
 	}()
 	if p != nil {
