@@ -209,12 +209,13 @@ func (h *Hub) missed(ctx context.Context, view View, last place, to int64, now t
 	h.looking.Lock()
 	defer h.looking.Unlock()
 	from, received := now.Add(-view.Delay-maxLate).UnixMicro(), last.time().Add(view.Delay-maxSkew)
-	points, err := h.reader.LiveSince(ctx, last.near, received, view.scope(from, to), maxPending+1)
+	border := max(from, min(to, now.Add(-lookRange).UnixMicro()))
+	points, err := h.reader.LiveSince(ctx, last.near, received, view.scope(border, to), maxPending+1)
 	if err != nil {
 		return nil, err
 	}
-	older := view.scope(from, 0)
-	older.To = time.UnixMicro(min(to, now.Add(-lookRange).UnixMicro()))
+	older := view.scope(from, 0) // the far look has seen no more than the near one
+	older.To = time.UnixMicro(border)
 	late, err := h.reader.LiveSince(ctx, last.far, received.Add(-farInterval), older, maxPending+1)
 	if points = append(points, late...); err != nil || view.Delay == 0 || last.horizon >= to {
 		return points, err
