@@ -154,8 +154,8 @@ type callEvent struct {
 }
 
 // callsOf returns, as JSON, the distress calls that may be shown at a time: of each
-// sender the newest that had come by then, or before the delay. The calls may be those that were known when
-// the last viewer left.
+// sender the newest that had come by then, or before the delay. The calls may be those
+// that were known when the last viewer left.
 func (v View) callsOf(calls []metrics.DistressCall, now time.Time) []byte {
 	shown := []callEvent{}
 	for _, newest := range calls {

@@ -35,9 +35,12 @@ type DistressCall struct {
 
 // KnownAt returns the newest call of the sender that had come at a time.
 func (c DistressCall) KnownAt(t time.Time) (call DistressCall, known bool) {
-	for _, call := range slices.Backward(append(slices.Clip(c.Earlier), c)) {
+	if !c.At.After(t) {
+		c.Earlier = nil
+		return c, true
+	}
+	for _, call := range slices.Backward(c.Earlier) {
 		if !call.At.After(t) {
-			call.Earlier = nil
 			return call, true
 		}
 	}
