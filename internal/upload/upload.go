@@ -138,10 +138,10 @@ func flightIDs(files []string) map[string]string {
 		if named[possible[0]] == 1 || strings.EqualFold(filepath.Ext(path), ".zip") {
 			continue
 		}
-		longest := len(possible) - 1
-		ids[path] = possible[longest]
-		if i := slices.IndexFunc(possible, func(id string) bool { return named[id] == 1 }); i >= 0 {
-			ids[path] = possible[i]
+		for _, id := range possible {
+			if ids[path] = id; named[id] == 1 {
+				break
+			}
 		}
 	}
 	return ids
