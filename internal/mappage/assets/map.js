@@ -230,6 +230,7 @@ function showViews(listed) {
     view.remove();
     views.delete(id);
   }
+  onMap = listed;
   if (replay.isOn) {
     // Where the last time was left off, so that everybody's turn comes.
     const at = Math.max(0, listed.findIndex(({ flight }) => flight.id === waiting[0]?.flight.id));
@@ -239,9 +240,8 @@ function showViews(listed) {
     waiting = [];
     listed.forEach((entry) => showView(entry, listed.length));
     for (const view of views.values()) view.label();
+    rank();
   }
-  onMap = listed;
-  if (!replay.isOn) rank();
 }
 
 // rank hides the names that lie on others: the chosen pilot's matters most, then who comes

@@ -1,6 +1,6 @@
 // The day again, from the stored tracks.
 
-import { distance } from "./state.js";
+import { distance, step } from "./state.js";
 
 const byId = (id) => document.getElementById(id);
 
@@ -10,9 +10,7 @@ const day = 12 * 3_600_000;
 const speed = 60;
 const atOnce = 3;
 
-// step is how far apart fixes are, in ms, as the corners of a track on the map; slice is
-// how many are taken up before the page gets time to draw.
-const step = 3000;
+// slice is how many fixes are taken up before the page gets time to draw.
 const slice = 2000;
 
 export class Replay {

@@ -3,6 +3,10 @@
 // altitude, speed, heading], the last four maybe null. Units are m, m/s, ms.
 
 export const tailLength = 600_000;
+
+// step is how far apart fixes are, in ms, as the corners of a track on the map, at the
+// least.
+export const step = 3000;
 export const silentAfter = 120_000;
 export const landedAfter = 600_000;
 export const landedSpeed = 5 / 3.6;

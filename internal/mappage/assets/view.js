@@ -1,7 +1,7 @@
 // The pilots on the map: a line for each track of the last ten minutes, a dot where
 // the pilot is, and a name.
 
-import { altitudeOf, climbAt, tailLength } from "./state.js";
+import { altitudeOf, climbAt, step, tailLength } from "./state.js";
 
 const L = window.L;
 
@@ -17,9 +17,8 @@ export function colourOf(name) {
 const climbColours = [[-2, "#2166ac"], [-0.5, "#6ba3d0"], [0.5, "#9a9a9a"], [2, "#e08214"], [Infinity, "#d62f1f"]];
 const climbColour = (climb) => climbColours.find(([limit]) => (climb ?? 0) < limit)[1];
 
-// step is how far apart, in ms, the corners of a track are at the least; of more pilots
-// than many they are further apart, so that all can be drawn many times a second.
-const step = 3000;
+// many is of how many pilots at the most the corners of a track are a step apart; of more
+// they are further apart, so that all can be drawn many times a second.
 const many = 50;
 
 const marks = { sos: " ✚ SOS", flying: "", silent: " ‼ silent", landed: " ■ landed" };
@@ -35,8 +34,8 @@ export class PilotView {
     this.isShown = false;
   }
 
-  // show draws what state.summary returned, as one of a number of pilots. name writes the
-  // label after it.
+  // show draws what state.summary returned, as one of a number of pilots. label writes
+  // its name after that.
   show({ fixes, last, state, altitude }, { byClimb, isChosen, count }) {
     const key = [last[0], fixes.length, byClimb, isChosen, state].join();
     if (this.key === key && this.isShown) return;
