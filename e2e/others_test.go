@@ -15,6 +15,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/clock"
 )
 
 // siege is how many hostile clients of each kind there are, for how long, and what
@@ -52,7 +54,7 @@ func TestFlood_OthersAreServed(t *testing.T) {
 			f := flood{request: usual}
 			for ctx.Err() == nil {
 				if f.send(s, 0, time.Now().Add(20*time.Second), nil) != http.StatusAccepted {
-					sleep(ctx, time.Second)
+					clock.Sleep(ctx, time.Second)
 				}
 			}
 		}},
@@ -63,7 +65,7 @@ func TestFlood_OthersAreServed(t *testing.T) {
 			for i := range attack.clients {
 				clients.Go(func() { attack.client(ctx, i) })
 			}
-			sleep(ctx, time.Second) // they are there
+			clock.Sleep(ctx, time.Second) // they are there
 			latencies := s.measure(t, size.duration)
 			cancel()
 			clients.Wait()
@@ -73,14 +75,6 @@ func TestFlood_OthersAreServed(t *testing.T) {
 			assert.LessOrEqual(t, p99, size.p99)
 			assert.Less(t, s.peak(t), maxResident)
 		})
-	}
-}
-
-// sleep returns after a time, or when ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }
 
@@ -95,7 +89,7 @@ func (s *abusedServer) sendSlowly(ctx context.Context, i int) {
 	for ctx.Err() == nil {
 		c, err := dialFrom(i/250, s.url)
 		if err != nil {
-			sleep(ctx, time.Second)
+			clock.Sleep(ctx, time.Second)
 			continue
 		}
 		at := 0
@@ -105,7 +99,7 @@ func (s *abusedServer) sendSlowly(ctx context.Context, i int) {
 		_, err = c.Write(request[:at])
 		for ; err == nil && at < len(request) && ctx.Err() == nil; at++ {
 			_, err = c.Write(request[at : at+1])
-			sleep(ctx, 200*time.Millisecond)
+			clock.Sleep(ctx, 200*time.Millisecond)
 		}
 		_ = c.Close()
 	}

@@ -19,6 +19,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"tracklane/internal/clock"
 )
 
 // streamFlood is what many hostile clients send at the same time over HTTP/2, by
@@ -230,7 +232,7 @@ func TestFlood_OfStreams(t *testing.T) {
 				f.run(ctx, s, authorities, func() { close(ready) })
 			}()
 			<-ready
-			sleep(ctx, duration) // what they hold is in the server's memory by then
+			clock.Sleep(ctx, duration) // what they hold is in the server's memory by then
 			start := time.Now()
 			code, err := s.postBody(ctx, s.client(authorities), "/live", []byte(flight("other", 1)))
 			t.Logf("%d MB at the most; another client was served after %v", s.peak(t)>>20, time.Since(start))
@@ -274,7 +276,7 @@ func TestFlood_OfStreamsWithLargeBodies(t *testing.T) {
 			})
 		}
 	}
-	sleep(ctx, 10*time.Second) // they share the pace of large bodies by then
+	clock.Sleep(ctx, 10*time.Second) // they share the pace of large bodies by then
 	start := time.Now()
 	code, err := s.postBody(t.Context(), s.client(authorities), "/live", []byte(flight("other", 1)))
 	assert.NoError(t, err)

@@ -25,19 +25,10 @@ func holdTable(t *testing.T, pool *pgxpool.Pool) (release func()) {
 	return func() { require.NoError(t, held.Rollback(context.Background())) }
 }
 
-// waits reports whether a write is under way and so many requests wait for the
-// next.
+// waits reports whether a write is under way and so many requests, of a point each,
+// wait for the next.
 func (b *Bypass) waits(l *lane.Lane, requests int) func() bool {
-	batcher := b.batchers[l.Name]
-	return func() bool {
-		batcher.mu.Lock()
-		defer batcher.mu.Unlock()
-		waiting := 0
-		for _, pending := range batcher.waiting {
-			waiting += len(pending.requests)
-		}
-		return batcher.flushing > 0 && waiting == requests
-	}
+	return func() bool { return waitsFor(b.batchers[l.Name], requests, true) }
 }
 
 func TestBypass_SharesWritesAndGivesEachRequestItsOwnResult(t *testing.T) {
