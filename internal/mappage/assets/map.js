@@ -13,8 +13,11 @@ const byId = (id) => document.getElementById(id);
 // kept is how much of each flight is remembered, in ms.
 const kept = 15 * 60_000;
 
-// sliceTime is for how many ms showSlice works at a time.
-const sliceTime = 8;
+// In a replay hundreds of pilots move ten times a second. A frame has time for sliceTime ms
+// of showing them, which makes the browser lay out as many labels, or for as many rows of
+// the list.
+const sliceTime = 6;
+const rowsAtOnce = 15;
 
 const flights = new Map(); // by id: { id, name, pilot, device, fixes, flown, flownTo }
 const views = new Map(); // by id
@@ -28,10 +31,16 @@ let fitted = false;
 let listTimer;
 let onMap = []; // whom the map shows
 let waiting = []; // who is to be shown of a replay
-let slice; // the timer of showSlice
+let isRanked = true; // whether rank has been called since they were
+let isRowsTurn = false; // whether the last frame was the list's
+let slice; // the request of a frame for showSlice
 let soonListed; // what the list will show
+let listing = { listed: [], next: 0 }; // what it shows, and which row is to be written next
 let ranked = []; // the views in the order of how much they matter
 
+// Leaflet moves what is on the map in three dimensions, which makes each of hundreds of
+// names a layer of the browser's own; in two, as for old browsers, all are one.
+L.Browser.ie3d = true;
 const map = L.map("map", { renderer: L.canvas({ padding: 0.3 }), zoomSnap: 0.5, preferCanvas: true });
 map.attributionControl.setPrefix(false);
 L.control.scale({ imperial: false, maxWidth: 200 }).addTo(map);
@@ -176,15 +185,22 @@ function render() {
 function showList(listed) {
   clearTimeout(listTimer);
   listTimer = undefined;
-  showRows(listed);
+  listing = { listed, next: 0 };
+  removeRows();
+  if (replay.isOn) slice ??= requestAnimationFrame(showSlice);
+  else showRows(listed.length);
   showChosen(listed.find(({ flight }) => flight.id === chosen));
 }
 
-// showListSoon shows the list some times a second, and not in the same task as the map:
-// nobody reads numbers that change more often, and together they would hold a frame up.
+// showListSoon shows the list some times a second, when what it shows has been written:
+// nobody reads numbers that change more often.
 function showListSoon(listed) {
   soonListed = listed;
-  listTimer ??= setTimeout(() => showList(soonListed), 350);
+  listTimer ??= setTimeout(() => {
+    listTimer = undefined;
+    if (listing.next < listing.listed.length) showListSoon(soonListed);
+    else showList(soonListed);
+  }, 350);
 }
 
 // showCalls names everyone who calls for help, on the map or not: those of now while
@@ -235,7 +251,8 @@ function showViews(listed) {
     // Where the last time was left off, so that everybody's turn comes.
     const at = Math.max(0, listed.findIndex(({ flight }) => flight.id === waiting[0]?.flight.id));
     waiting = [...listed.slice(at), ...listed.slice(0, at)];
-    slice ??= setTimeout(showSlice);
+    isRanked = false;
+    slice ??= requestAnimationFrame(showSlice);
   } else {
     waiting = [];
     listed.forEach((entry) => showView(entry, listed.length));
@@ -258,26 +275,37 @@ function showView({ flight, is }, count) {
   return view;
 }
 
-// showSlice shows some of those who wait, for as long as a frame has time: in a replay
-// hundreds of pilots move ten times a second.
+// showSlice shows what a frame of a replay has time for: some of those who wait or, every
+// other frame, some rows of the list. Who is in whose way is looked at in a frame of its
+// own, in which the browser has laid all out already.
 function showSlice() {
   slice = undefined;
+  if (!replay.isOn) return;
+  const hasRows = listing.next < listing.listed.length;
+  isRowsTurn = hasRows && (!isRowsTurn || isRanked);
+  if (isRowsTurn) showRows(rowsAtOnce);
+  else if (waiting.length > 0) showWaiting();
+  else if (!isRanked) {
+    isRanked = true;
+    rank();
+    if (!fitted) fit();
+  }
+  if (waiting.length > 0 || !isRanked || listing.next < listing.listed.length) slice = requestAnimationFrame(showSlice);
+}
+
+function showWaiting() {
   const end = performance.now() + sliceTime;
   const shown = [];
-  while (waiting.length > 0 && performance.now() < end) shown.push(showView(waiting.shift(), views.size));
+  while (waiting.length > 0 && performance.now() < end) shown.push(showView(waiting.shift(), onMap.length));
   for (const view of shown) view.label();
-  if (waiting.length > 0) {
-    slice = setTimeout(showSlice);
-    return;
-  }
-  rank();
-  if (!fitted) fit();
 }
 
 function newRow(flight) {
   const row = document.createElement("tr");
   const head = document.createElement("th");
   head.scope = "row";
+  row.role = "row";
+  head.role = "rowheader";
   const button = document.createElement("button");
   button.type = "button";
   button.title = flight.id;
@@ -288,7 +316,9 @@ function newRow(flight) {
   button.append(mark, name);
   button.addEventListener("click", () => choose(flight.id));
   head.append(button);
-  row.append(head, ...Array.from({ length: 6 }, () => document.createElement("td")));
+  const cells = Array.from({ length: 6 }, () => document.createElement("td"));
+  for (const cell of cells) cell.role = "cell";
+  row.append(head, ...cells);
   row.dataset.flight = flight.id;
   return row;
 }
@@ -296,27 +326,34 @@ function newRow(flight) {
 const number = (value, digits = 0) => (value == null ? "–" : value.toFixed(digits));
 const words = { sos: "✚ SOS", flying: "flying", silent: "‼ silent", landed: "■ landed" };
 
-function showRows(listed) {
-  const ids = new Set(listed.map(({ flight }) => flight.id));
+function removeRows() {
+  const ids = new Set(listing.listed.map(({ flight }) => flight.id));
   for (const [id, row] of rows) {
     if (ids.has(id)) continue;
     row.remove();
     rows.delete(id);
   }
-  listed.forEach(({ flight, is }, i) => {
-    if (!rows.has(flight.id)) rows.set(flight.id, newRow(flight));
-    const row = rows.get(flight.id);
-    row.className = is.state + (flight.id === chosen ? " is-chosen" : "");
-    const way = replay.isOn ? flight.ways[state.indexAfter(flight.fixes, is.last[0]) - 1] : flight.flown;
-    const texts = [words[is.state], number(is.altitude), is.climb == null ? "–" : `${is.climb > 0 ? "+" : ""}${is.climb.toFixed(1)}`,
-      number(is.speed == null ? null : is.speed * 3.6), number(way / 1000, 1), age(is.age)];
-    texts.forEach((text, column) => {
-      const cell = row.cells[column + 1];
-      if (cell.textContent !== text) cell.textContent = text;
-    });
-    Object.assign(row.dataset, { lastFix: is.last[0], place: `${is.last[1]},${is.last[2]}`, fixes: flight.fixes.length });
-    if (byId("pilots").children[i] !== row) byId("pilots").insertBefore(row, byId("pilots").children[i] ?? null);
+}
+
+// showRows writes the next rows of the list, at the most so many.
+function showRows(count) {
+  const end = Math.min(listing.next + count, listing.listed.length);
+  for (; listing.next < end; listing.next++) showRow(listing.listed[listing.next], listing.next);
+}
+
+function showRow({ flight, is }, i) {
+  if (!rows.has(flight.id)) rows.set(flight.id, newRow(flight));
+  const row = rows.get(flight.id);
+  row.className = is.state + (flight.id === chosen ? " is-chosen" : "");
+  const way = replay.isOn ? flight.ways[state.indexAfter(flight.fixes, is.last[0]) - 1] : flight.flown;
+  const texts = [words[is.state], number(is.altitude), is.climb == null ? "–" : `${is.climb > 0 ? "+" : ""}${is.climb.toFixed(1)}`,
+    number(is.speed == null ? null : is.speed * 3.6), number(way / 1000, 1), age(is.age)];
+  texts.forEach((text, column) => {
+    const cell = row.cells[column + 1];
+    if (cell.textContent !== text) cell.textContent = text;
   });
+  Object.assign(row.dataset, { lastFix: is.last[0], place: `${is.last[1]},${is.last[2]}`, fixes: flight.fixes.length });
+  if (byId("pilots").children[i] !== row) byId("pilots").insertBefore(row, byId("pilots").children[i] ?? null);
 }
 
 function showChosen(entry) {
