@@ -59,7 +59,7 @@ func (r *Reader) LiveCursor(ctx context.Context) (cursor LiveCursor, err error) 
 
 // LiveSince returns points of the lane live that were committed after a cursor of
 // the same database, and some that were before: those of a scope, which has a From.
-// There are no more than limit, in the order of their times.
+// There are no more than limit, those with the latest times, in the order of these.
 //
 // PostgreSQL keeps with each row the transaction that wrote it, so this finds what
 // was committed late, too, which no time of receipt would. TimescaleDB drops that of a
@@ -97,7 +97,7 @@ func (r *Reader) LiveSince(ctx context.Context, cursor LiveCursor, received time
 		// What is written to a compressed chunk stays as it is until the chunk is
 		// compressed again: these rows are what ONLY finds.
 		take(r.liveSince(ctx, "ONLY "+c.table, cursor, between(from, last), limit))
-		take(r.live(ctx, liveTable, between(from, last), ` AND p.received_at > $7`, limit, received))
+		take(r.live(ctx, liveTable, between(from, last), ` AND p.received_at > $7`, latest, limit, received))
 		from = last
 	}
 	if from.Before(end) {
@@ -107,7 +107,7 @@ func (r *Reader) LiveSince(ctx context.Context, cursor LiveCursor, received time
 		return nil, err
 	}
 	points = inOrder(points)
-	return points[:min(limit, len(points))], nil
+	return points[max(0, len(points)-limit):], nil
 }
 
 // inOrder returns points in the order of their times, each once.
@@ -123,7 +123,7 @@ const liveTable = "live_track_points"
 
 func (r *Reader) liveSince(ctx context.Context, table string, cursor LiveCursor, scope Scope, limit int) ([]LivePoint, error) {
 	// The server has no xid from a bigint; its order is a circle, which age knows.
-	return r.live(ctx, table, scope, ` AND age(p.xmin) <= age($7::text::xid)`, limit, strconv.FormatUint(uint64(uint32(cursor)), 10))
+	return r.live(ctx, table, scope, ` AND age(p.xmin) <= age($7::text::xid)`, latest, limit, strconv.FormatUint(uint64(uint32(cursor)), 10))
 }
 
 // compressedChunk is a chunk of the lane live, of a range of time.
@@ -156,7 +156,7 @@ func (r *Reader) compressedChunks(ctx context.Context, scope Scope) (chunks []co
 // LiveBetween returns the points of the lane live with times after the scope's From
 // up to its To, in the order of their times, no more than limit.
 func (r *Reader) LiveBetween(ctx context.Context, scope Scope, limit int) ([]LivePoint, error) {
-	return r.live(ctx, liveTable, scope, "", limit)
+	return r.live(ctx, liveTable, scope, "", earliest, limit)
 }
 
 // liveFlights lists the flights of a scope since a day.
@@ -166,16 +166,26 @@ const liveFlights = `(SELECT DISTINCT flight_id FROM flights WHERE lane = 'live'
 const liveColumns = `p.flight_id, coalesce(p.device_id, ''), coalesce(p.pilot_id, ''), coalesce(p.race_id, ''),
 	p.datetime, p.lat, p.lon, p.elevation, p.barometric_altitude, p.speed, p.heading`
 
-func (r *Reader) live(ctx context.Context, table string, scope Scope, condition string, limit int, more ...any) ([]LivePoint, error) {
+// Which points live returns, of more than it may.
+const (
+	earliest = ""
+	latest   = " DESC"
+)
+
+// live returns points in the order of their times.
+func (r *Reader) live(ctx context.Context, table string, scope Scope, condition, which string, limit int, more ...any) ([]LivePoint, error) {
 	// OFFSET 0 keeps the range of time with each flight's search of the key.
 	points, err := r.livePoints(ctx, `SELECT `+liveColumns+` FROM `+liveFlights+`, LATERAL (
 			SELECT p.* FROM `+table+` AS p
 			WHERE p.flight_id = f.flight_id AND p.datetime > $1 AND p.datetime <= $2`+condition+` OFFSET 0) AS p
 		WHERE ($3 = '' OR p.pilot_id = $3) AND ($4 = '' OR p.race_id = $4)
-		ORDER BY p.datetime LIMIT $6`,
+		ORDER BY p.datetime`+which+` LIMIT $6`,
 		append([]any{scope.From, liveEnd(scope), scope.Pilot, scope.Race, maxLiveFlights, limit}, more...)...)
 	if err != nil {
 		return nil, fmt.Errorf("read live points: %w", err)
+	}
+	if which == latest {
+		slices.Reverse(points)
 	}
 	return points, nil
 }

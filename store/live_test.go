@@ -93,3 +93,21 @@ func TestReader_FindsWhatWasCommittedToACompressedChunk(t *testing.T) {
 		assert.Len(t, points, 3*len(want), "%v", found)
 	}
 }
+
+func TestReader_FindsTheLatestOfMorePointsThanItMayReturn(t *testing.T) {
+	t.Parallel()
+	lanes := lane.All(lane.Options{})
+	pool := openMigrated(t)
+	reader, writer := NewReader(pool, lanes), newTestWriter(pool, lanes)
+	cursor, err := reader.LiveCursor(t.Context())
+	require.NoError(t, err)
+	points := way(lanes[0], "a", "anna", "cup", time.Now(), 10)
+	_, err = writer.Write(t.Context(), points, "")
+	require.NoError(t, err)
+	found, err := reader.LiveSince(t.Context(), cursor, time.Time{}, Scope{From: time.Now().Add(-time.Hour)}, 4)
+	require.NoError(t, err)
+	require.Len(t, found, 4)
+	for i, p := range found {
+		assert.Equal(t, points.Rows[6+i].Time, p.Time)
+	}
+}

@@ -26,7 +26,9 @@ type group struct {
 	waiting int // viewers who are about to come
 
 	flights map[string]*flight
-	pending []store.LivePoint // of the next event
+	pending []store.LivePoint   // of the next events
+	left    map[string]struct{} // the flights of points that pending had no room for
+	crowded bool                // the last event had the last points of flights alone
 	resumed map[string]*resumption
 }
 
@@ -48,24 +50,65 @@ const (
 	// flightLifetime is how long after its last point a flight is remembered.
 	flightLifetime = 24 * time.Hour
 
-	// maxPending is how many points an event may have.
+	// maxEvent is how many points an event has at the most; others wait for the next
+	// ones. Of more than maxPending, viewers get the last one of each flight alone: what
+	// a thousand of them are sent is bounded, however many points come.
+	maxEvent   = 2000
 	maxPending = 20_000
 )
 
 func newGroup(view View, now time.Time) *group {
 	return &group{view: view, loaded: make(chan struct{}), horizon: view.horizon(now), viewers: make(map[*Viewer]struct{}),
-		flights: make(map[string]*flight), resumed: make(map[string]*resumption)}
+		flights: make(map[string]*flight), left: make(map[string]struct{}), resumed: make(map[string]*resumption)}
 }
 
-// add takes a point up if it may be shown.
-func (g *group) add(p store.LivePoint) {
+// add takes a point up if it may be shown. One that is older than the tail of its flight
+// is not told to viewers, unless it is of these minutes: the last point of a device whose
+// clock is ahead hides no other.
+func (g *group) add(p store.LivePoint, now time.Time) {
 	if g.view.Race != "" && p.RaceID != g.view.Race || g.view.Pilot != "" && p.PilotID != g.view.Pilot || p.Time > g.horizon {
 		return
 	}
-	isNew := g.remember(p)
-	if isNew && len(g.pending) <= maxPending { // one more than an event may have
-		g.pending = append(g.pending, p)
+	if !g.remember(p) {
+		return
 	}
+	if latest := max(g.flights[p.ID].last(), p.Time); p.Time <= min(latest, g.horizon, now.UnixMicro())-tailLength.Microseconds() {
+		return
+	}
+	if len(g.pending) < maxPending {
+		g.pending = append(g.pending, p)
+	} else {
+		g.left[p.ID] = struct{}{}
+	}
+}
+
+// takePending returns the points of the next event, and whether none is left for those
+// after it.
+func (g *group) takePending() (points []store.LivePoint, isAll bool) {
+	g.crowded = len(g.left) > 0 || g.crowded && len(g.pending) > maxEvent
+	if g.crowded {
+		g.pending = g.newest()
+		clear(g.left)
+	}
+	end := min(len(g.pending), maxEvent)
+	points, g.pending = g.pending[:end], g.pending[end:]
+	if len(g.pending) == 0 {
+		g.pending = nil
+	}
+	return points, g.pending == nil
+}
+
+// newest returns the last point of each flight of which points wait.
+func (g *group) newest() (points []store.LivePoint) {
+	for _, p := range g.pending {
+		g.left[p.ID] = struct{}{}
+	}
+	for id := range g.left {
+		if f := g.flights[id]; f != nil {
+			points = append(points, store.LivePoint{Flight: f.Flight, Fix: f.tail[len(f.tail)-1]})
+		}
+	}
+	return points
 }
 
 // remember keeps a point for viewers who come later, and reports whether it had
@@ -89,8 +132,23 @@ func (g *group) remember(p store.LivePoint) bool {
 		return false
 	}
 	f.tail = slices.Insert(f.tail, at, p.Fix)
-	f.thin()
+	if at < len(f.tail)-1 {
+		f.thin()
+	} else {
+		f.thinEnd()
+	}
 	return true
+}
+
+// thinEnd is thin after a point was added at the end of what was thin.
+func (f *flight) thinEnd() {
+	if n := len(f.tail); n > 1 && stepOf(f.tail[n-2]) == stepOf(f.tail[n-1]) {
+		f.tail = slices.Delete(f.tail, n-2, n-1)
+	}
+	old := f.last() - tailLength.Microseconds()
+	if kept := slices.IndexFunc(f.tail, func(fix lane.Fix) bool { return fix.Time > old }); kept > 0 {
+		f.tail = slices.Delete(f.tail, 0, kept)
+	}
 }
 
 // thin leaves one point of each step, the last, and none that is too old.
@@ -247,7 +305,8 @@ func eventOf(f lane.Flight) flightEvent {
 	return flightEvent{ID: f.ID, PilotID: f.PilotID, RaceID: f.RaceID, DeviceID: f.DeviceID}
 }
 
-// encode writes a server-sent event. JSON has no line ends.
+// encode writes a server-sent event. JSON has no line ends. After an event without an
+// id, a client resumes from the one before.
 func encode(name, id string, m message) []byte {
 	data, err := json.Marshal(m)
 	if err != nil { // texts and finite numbers always marshal
@@ -255,7 +314,9 @@ func encode(name, id string, m message) []byte {
 	}
 	event := make([]byte, 0, len(data)+len(name)+len(id)+24)
 	event = append(append(event, "event: "...), name...)
-	event = append(append(event, "\nid: "...), id...)
+	if id != "" {
+		event = append(append(event, "\nid: "...), id...)
+	}
 	event = append(append(event, "\ndata: "...), data...)
 	return append(event, "\n\n"...)
 }

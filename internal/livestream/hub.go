@@ -68,6 +68,7 @@ type Hub struct {
 	near    look      // all before it was shown of the last lookRange
 	far     look      // and of times before
 	lookAt  time.Time // when to look into the database next
+	rested  time.Time // and before when not to
 	lookFar bool      // and whether as far back as maxLate
 	failing bool
 	calls   []metrics.DistressCall // of all processes, as far as is known
@@ -94,6 +95,9 @@ const (
 	lookRange    = 10 * time.Minute
 	farInterval  = 5 * time.Minute
 	maxLate      = 2 * time.Hour
+
+	// lookRest is for how many times as long as a look took there is none.
+	lookRest = 10
 
 	// maxSkew is by how much the clocks of the processes that receive points may be
 	// behind this one's, where a look goes by times of receipt.
@@ -163,7 +167,7 @@ func (h *Hub) hasGroups() bool {
 func (h *Hub) isTimeToLook(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !now.Before(h.lookAt)
+	return !now.Before(h.lookAt) && !now.Before(h.rested)
 }
 
 // wantFar makes the hub look far back, at a time.
@@ -196,8 +200,9 @@ func (h *Hub) look(ctx context.Context) {
 		return
 	}
 	h.failing = false
-	if near.cursor > next || len(points) > maxPending {
-		h.reset() // another database, or more than can be told
+	h.rested = time.Now().Add(min(lookRest*time.Since(now), farInterval))
+	if near.cursor > next {
+		h.reset() // another database
 	}
 	h.take(points)
 	h.near = look{next, now}
@@ -212,6 +217,7 @@ func (h *Hub) look(ctx context.Context) {
 
 // committed returns the points of the last lookRange that were committed since near,
 // the older ones since far unless that is not known, and the cursor for the next time.
+// Of more than viewers are told they are the newest.
 func (h *Hub) committed(ctx context.Context, near, far look, now time.Time) (store.LiveCursor, []store.LivePoint, error) {
 	next, err := h.reader.LiveCursor(ctx)
 	if err != nil || near.cursor == 0 || near.cursor > next {
@@ -230,6 +236,7 @@ func (h *Hub) committed(ctx context.Context, near, far look, now time.Time) (sto
 
 // take shows points that were not shown yet. The caller holds h.mu.
 func (h *Hub) take(points []store.LivePoint) {
+	now := time.Now()
 	for _, p := range points {
 		key := maphash.Comparable(h.seed, pointKey{p.ID, p.Time, p.Lat, p.Lon})
 		if _, seen := h.seen.Get(key); seen {
@@ -237,7 +244,7 @@ func (h *Hub) take(points []store.LivePoint) {
 		}
 		h.seen.Put(key, struct{}{})
 		for _, g := range h.groups {
-			g.add(p)
+			g.add(p, now)
 		}
 	}
 }
@@ -271,7 +278,7 @@ func (h *Hub) release(ctx context.Context, now time.Time) {
 			g.horizon = points[len(points)-1].Time - 1
 		}
 		for _, p := range points {
-			g.add(p)
+			g.add(p, now)
 		}
 		h.mu.Unlock()
 	}
@@ -293,20 +300,21 @@ func (h *Hub) send(now time.Time) {
 	}
 }
 
-// sendTo sends what is new in a group: as a snapshot if it is too much. The caller
-// holds h.mu.
+// sendTo sends what is new in a group. While points wait for later events, a viewer who
+// resumes does so from where none did. The caller holds h.mu.
 func (h *Hub) sendTo(g *group, now time.Time) {
 	calls := g.view.callsOf(h.calls, now)
-	var text []byte
-	switch id := h.idOf(g, now); {
-	case len(g.pending) > maxPending:
-		text = g.snapshot(id, now, calls)
-	case bytes.Equal(calls, g.calls):
-		text = g.points(id, now, g.pending, nil)
-	default:
-		text = g.points(id, now, g.pending, calls)
+	news := calls
+	if bytes.Equal(calls, g.calls) {
+		news = nil
 	}
-	g.pending, g.calls = nil, calls
+	points, isAll := g.takePending()
+	id := ""
+	if isAll {
+		id = h.idOf(g, now)
+	}
+	text := g.points(id, now, points, news)
+	g.calls = calls
 	for v := range g.viewers {
 		select {
 		case v.events <- text:

@@ -3,6 +3,8 @@ package livestream
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -53,15 +55,38 @@ func NewPublisher(client redis.UniversalClient, channel string) *Publisher {
 // Publish publishes points that were committed, if they are of the lane live and
 // somebody listened lately. It keeps nothing of them.
 func (p *Publisher) Publish(points *lane.Points) {
-	if points.Lane.Name != liveLane || points.Len() == 0 || time.Now().UnixNano() < p.quietUntil.Load() {
+	now := time.Now()
+	if points.Lane.Name != liveLane || now.UnixNano() < p.quietUntil.Load() {
 		return
 	}
-	message := tasks.Encode([]byte{complete}, points)
+	news := newsOf(points, now)
+	if news.Len() == 0 {
+		return
+	}
+	message := tasks.Encode([]byte{complete}, news)
 	select {
 	case p.queue <- message:
 	default:
 		p.gap.Store(true)
 	}
+}
+
+// newsOf returns the points of the last maxLate and, of each track with older ones, the
+// last of these: of a flight of long ago viewers need to know no more than that it is there.
+func newsOf(points *lane.Points, now time.Time) *lane.Points {
+	since := now.Add(-maxLate).UnixMicro()
+	news := *points
+	news.Rows = make([]lane.Row, 0, points.Len())
+	lastOld := make(map[int32]lane.Row)
+	for _, row := range points.Rows {
+		if row.Time > since {
+			news.Rows = append(news.Rows, row)
+		} else if last, there := lastOld[row.TrackIndex]; !there || row.Time > last.Time {
+			lastOld[row.TrackIndex] = row
+		}
+	}
+	news.Rows = slices.AppendSeq(news.Rows, maps.Values(lastOld))
+	return &news
 }
 
 // Missed says that points were committed that nobody was told of.
