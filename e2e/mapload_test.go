@@ -212,16 +212,17 @@ func TestLiveStream_ServesAThousandViewers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	wait := fly(ctx, api.url, pilots)
 	defer func() { cancel(); wait() }()
-	var without, with []float64
-	for range 3 {
-		without = append(without, throughput(t, api.url, stored, 20*time.Second))
+	const rounds = 9
+	var without, with, ratios []float64
+	for range rounds {
+		without = append(without, throughput(t, api.url, stored, 8*time.Second))
 		v := view(t, api.url, viewers)
-		with = append(with, throughput(t, api.url, stored, 20*time.Second))
+		with = append(with, throughput(t, api.url, stored, 8*time.Second))
 		v.end()
+		ratios = append(ratios, with[len(with)-1]/without[len(without)-1])
 	}
-	slices.Sort(without)
-	slices.Sort(with)
-	t.Logf("throughput: %.0f points/s without viewers, %.0f with them: %.1f %%", without[1], with[1], 100*with[1]/without[1])
+	t.Logf("points/s without viewers %.0f, with them %.0f, of it %.2f", without, with, ratios)
+	slices.Sort(ratios)
 
 	share := func(duration time.Duration) float64 {
 		before, _ := usage(t, api.PID())
@@ -247,6 +248,6 @@ func TestLiveStream_ServesAThousandViewers(t *testing.T) {
 	slices.Sort(shares)
 	assert.LessOrEqual(t, shares[len(shares)/2]-alone, 30., "viewers take more of a core")
 	assert.LessOrEqual(t, float64(memory[9]), 1.2*float64(memory[0]), "memory grows")
-	assert.GreaterOrEqual(t, with[1], .95*without[1], "viewers slow the lanes down")
+	assert.GreaterOrEqual(t, ratios[rounds/2], .95, "viewers slow the lanes down")
 	assert.Zero(t, v.lost.Load())
 }
