@@ -155,27 +155,38 @@ func TestProcessCPUTimeAndMemory_OfARealProcess(t *testing.T) {
 func TestWithServer(t *testing.T) {
 	t.Parallel()
 	never := func(context.Context, *server) error { return nil }
-	err := withServer(t.Context(), exec.Command("false"), "http://127.0.0.1:1", "/", http.StatusOK, never)
+	err := withServer(t.Context(), func() *exec.Cmd { return exec.Command("false") }, "http://127.0.0.1:1", "/", http.StatusOK, never)
 	require.Error(t, err, "a process that ends before it is ready")
 }
 
 // A few points against real servers: what is sent is stored, and is verified.
-func TestMeasureThroughput_OfAFewPoints(t *testing.T) {
+func TestMeasure_AFewPoints(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		t.Skip("the benchmarks need /proc")
 	}
 	s, err := startSystem(t.Context(), false)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, s.close()) })
-	measured, err := measureThroughput(t.Context(), s, uploads(), 4000)
-	require.NoError(t, err)
-	assert.Positive(t, measured.tracklane.pointsPerSecond)
-	assert.Positive(t, measured.copyFrom)
-	assert.Positive(t, measured.unnest)
-	assert.Positive(t, measured.tracklane.memory.postgres)
-	assert.Positive(t, measured.tracklane.memory.redis)
+	t.Run("throughput", func(t *testing.T) {
+		measured, err := measureThroughput(t.Context(), s, uploads(), 4000)
+		require.NoError(t, err)
+		assert.Positive(t, measured.tracklane.pointsPerSecond)
+		assert.Positive(t, measured.copyFrom)
+		assert.Positive(t, measured.unnest)
+		assert.Positive(t, measured.tracklane.memory.postgres)
+		assert.Positive(t, measured.tracklane.memory.redis)
 
-	used, err := s.redisMemory(t.Context())
-	require.NoError(t, err)
-	assert.Positive(t, used)
+		used, err := s.redisMemory(t.Context())
+		require.NoError(t, err)
+		assert.Positive(t, used)
+	})
+	peers, notices := s.peers()
+	for _, notice := range notices {
+		t.Log("notice:", notice)
+	}
+	for _, p := range peers {
+		if p.name != ownName { // which was measured above, and is killed at length in the chaos test
+			t.Run(p.name, func(t *testing.T) { testPeer(t, s, p) })
+		}
+	}
 }

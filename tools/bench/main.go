@@ -51,16 +51,24 @@ func main() {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	s, err := startSystem(ctx, o.telegraf)
+	s, err := startSystem(ctx, false)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if o.telegraf {
+		if err := s.buildTelegraf(ctx); err != nil {
+			return err
+		}
+	}
 	machine, err := s.ThisMachine(ctx, s.pool)
 	if err != nil {
 		return err
 	}
 	results := report{options: o, machine: machine}
+	if err := comparePeers(ctx, s, &results); err != nil {
+		return fmt.Errorf("peers: %w", err)
+	}
 	for repeat := range o.repeats {
 		if err := measureRepeat(ctx, s, repeat, &results); err != nil {
 			return err

@@ -17,23 +17,43 @@ const stopTimeout = 45 * time.Second
 type server struct {
 	*harness.Program
 	url string
+
+	// What a GET of the path responds once the process serves.
+	path   string
+	status int
+
+	beside int // the id of a process that works for it, such as a pooler, or 0
 }
 
-// withServer starts a command, waits until a GET of the path has the status, runs
-// do, and stops the command. The context of do ends with the process.
-func withServer(ctx context.Context, command *exec.Cmd, url, path string, status int,
+// restart starts the process, the first time and after its end, and waits until it
+// serves.
+func (p *server) restart(ctx context.Context) error {
+	if err := p.Restart(ctx); err != nil {
+		return err
+	}
+	return p.AwaitResponse(ctx, p.url+p.path, p.status)
+}
+
+// withServer starts what command makes, waits until a GET of the path has the
+// status, runs do, and stops the process. The context of do ends with the process.
+func withServer(ctx context.Context, command func() *exec.Cmd, url, path string, status int,
 	do func(context.Context, *server) error,
 ) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	command.Stderr = os.Stderr
-	p := &harness.Program{Command: func() *exec.Cmd { return command }, StopTimeout: stopTimeout, Died: cancel}
-	if err := p.Restart(ctx); err != nil {
+	p := &server{url: url, path: path, status: status}
+	p.Program = &harness.Program{StopTimeout: stopTimeout, Died: cancel, Command: func() *exec.Cmd {
+		made := command()
+		made.Stderr = os.Stderr
+		return made
+	}}
+	defer func() {
+		if p.Process != nil {
+			err = errors.Join(err, p.Stop(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := p.restart(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.Stop(context.WithoutCancel(ctx))) }()
-	if err := p.AwaitResponse(ctx, url+path, status); err != nil {
-		return err
-	}
-	return do(ctx, &server{p, url})
+	return do(ctx, p)
 }

@@ -14,6 +14,10 @@ import (
 type report struct {
 	options
 	machine    harness.Machine
+	peers      []peer
+	peerRuns   []peerRun
+	losses     []peerLoss
+	notices    []string      // about peers that were left out
 	throughput []throughput  // one for each workload and repeat
 	writer     []writerAlone // one for each repeat
 	latency    [][]latency   // one for each repeat, by case
@@ -42,6 +46,7 @@ func (r report) markdown() string {
 	d.line("\nThe values are medians of %d repeats of %d points; each repeat lets all competitors run one after",
 		r.repeats, r.points)
 	d.line("another, and a ratio is the median of the ratios within each repeat. tracklane runs with its defaults.")
+	r.writePeers(&d)
 	r.writeThroughput(&d)
 	r.writeUsage(&d)
 	r.writeWriter(&d)

@@ -21,9 +21,10 @@ import (
 // append-only file, and tracklane's own processes.
 type system struct {
 	*harness.System
-	telegraf string // the binary, or empty
-	pool     *pgxpool.Pool
-	queue    *redis.Client
+	telegraf     string // the binary, or empty
+	directInsert string // the binary, once it is built
+	pool         *pgxpool.Pool
+	queue        *redis.Client
 }
 
 const (
@@ -36,12 +37,14 @@ const (
 	saturation = 64 // connections
 )
 
-func startSystem(ctx context.Context, telegraf bool) (s *system, err error) {
+// startSystem starts it, on plain tables where that is asked for and otherwise on
+// what the installation has.
+func startSystem(ctx context.Context, plain bool) (s *system, err error) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
 		return nil, fmt.Errorf("processor time is read from /proc, which only Linux has: %w", err)
 	}
 	s = &system{}
-	if s.System, err = harness.Open(ctx, harness.Options{Name: "bench"}); err != nil {
+	if s.System, err = harness.Open(ctx, harness.Options{Name: "bench", Plain: plain}); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -49,10 +52,8 @@ func startSystem(ctx context.Context, telegraf bool) (s *system, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if telegraf {
-		if err := s.buildTelegraf(ctx); err != nil {
-			return s, err
-		}
+	if err := s.buildDirectInsert(ctx); err != nil {
+		return s, err
 	}
 	if err := s.connect(ctx); err != nil {
 		return s, err
@@ -103,8 +104,11 @@ func (s *system) runServer(ctx context.Context, role string, do func(context.Con
 	if err != nil {
 		return err
 	}
-	command := exec.Command(s.Binary, role)
-	command.Env = s.Environment(append(settings, "LOG_LEVEL=warn", "HTTP_ADDR="+address)...)
+	command := func() *exec.Cmd {
+		command := exec.Command(s.Binary, role)
+		command.Env = s.Environment(append(settings, "LOG_LEVEL=warn", "HTTP_ADDR="+address)...)
+		return command
+	}
 	return withServer(ctx, command, "http://"+address, "/readyz", http.StatusOK, do)
 }
 

@@ -79,10 +79,10 @@ func (s *system) measureTelegraf(ctx context.Context, w workload, points int) (e
 	if err := os.WriteFile(file, fmt.Appendf(nil, telegrafConfig, address, s.Postgres.DSN()), 0o644); err != nil {
 		return e, fmt.Errorf("write the configuration: %w", err)
 	}
-	command := exec.Command(s.telegraf, "--config", file, "--quiet")
+	command := func() *exec.Cmd { return exec.Command(s.telegraf, "--config", file, "--quiet") }
 	url := "http://" + address
 	err = withServer(ctx, command, url, "/live", http.StatusMethodNotAllowed, func(ctx context.Context, p *server) error {
-		e, _, err = s.measureEndToEnd(ctx, p, w, telegrafTable, points)
+		e, _, err = s.measureEndToEnd(ctx, p, telegrafTable, w.saturating(points))
 		return err
 	})
 	return e, err

@@ -51,7 +51,7 @@ func measureThroughput(ctx context.Context, s *system, w workload, points int) (
 	}
 	if err := s.runServer(ctx, "serve", func(ctx context.Context, p *server) error {
 		var report load.Report
-		if t.tracklane, report, err = s.measureEndToEnd(ctx, p, w, w.table, points); err != nil {
+		if t.tracklane, report, err = s.measureEndToEnd(ctx, p, w.table, w.saturating(points)); err != nil {
 			return err
 		}
 		return s.verify(ctx, report)
@@ -72,18 +72,21 @@ func measureThroughput(ctx context.Context, s *system, w workload, points int) (
 	return t, nil
 }
 
+// saturating sends so many points as fast as they are accepted.
+func (w workload) saturating(points int) load.Options {
+	return load.Options{Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: saturation}
+}
+
 // measureEndToEnd sends points to a process and takes the time from the first
 // request to the last row committed.
-func (s *system) measureEndToEnd(ctx context.Context, p *server, w workload, table string, points int) (
+func (s *system) measureEndToEnd(ctx context.Context, p *server, table string, o load.Options) (
 	e endToEnd, report load.Report, err error,
 ) {
 	before, err := s.cpuTime(p)
 	if err != nil {
 		return e, report, err
 	}
-	report, err = s.send(ctx, p, load.Options{
-		Lane: w.lane, PointsPerRequest: w.points, Requests: points / w.points, Connections: saturation,
-	})
+	report, err = s.send(ctx, p, o)
 	start := time.Now().Add(-report.Duration)
 	if err != nil {
 		return e, report, err
@@ -95,6 +98,7 @@ func (s *system) measureEndToEnd(ctx context.Context, p *server, w workload, tab
 	if e.memory, err = s.memoryInUse(p); err != nil {
 		return e, report, err
 	}
+	points := int(report.Points)
 	commits, err := s.waitForRows(ctx, table, points)
 	if err != nil {
 		return e, report, err

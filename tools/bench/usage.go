@@ -27,7 +27,7 @@ func (s *system) cpuTime(p *server) (spent parts[time.Duration], err error) {
 	if err != nil {
 		return spent, err
 	}
-	spent.server = processCPUTime(p.PID(), false)
+	spent.server = processCPUTime(p.PID(), false) + processCPUTime(p.beside, false)
 	spent.redis = processCPUTime(s.Redis.PID(), true)
 	for _, id := range postgresIDs {
 		spent.postgres += processCPUTime(id, true)

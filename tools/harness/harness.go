@@ -46,6 +46,8 @@ type System struct {
 type Options struct {
 	// Name begins the name of the directory in the system's place for temporary ones.
 	Name string
+	// Plain leaves TimescaleDB out where the installation has it.
+	Plain bool
 	// RedisDirs, unless nil, gets the system's directory and returns the one in
 	// which Redis has its own, and what is to be called when Redis has stopped. It
 	// is called before Redis is started.
@@ -84,19 +86,19 @@ func Open(ctx context.Context, options Options) (opened *System, err error) {
 		}
 		s.RedisDirs, s.release = redisDirs, release
 	}
-	return s, s.start(ctx, options.RedisArguments)
+	return s, s.start(ctx, options)
 }
 
 // start starts the servers.
-func (s *System) start(ctx context.Context, redisArguments []string) (err error) {
+func (s *System) start(ctx context.Context, options Options) (err error) {
 	s.Postgres, err = devservers.StartPostgres(ctx, devservers.PostgresOptions{
-		Dir: filepath.Join(s.Dir, "postgresql"), Durable: true,
+		Dir: filepath.Join(s.Dir, "postgresql"), Durable: true, Plain: options.Plain,
 	})
 	if err != nil {
 		return err
 	}
 	s.Redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{
-		Dir: filepath.Join(s.RedisDirs, "redis"), Arguments: redisArguments,
+		Dir: filepath.Join(s.RedisDirs, "redis"), Arguments: options.RedisArguments,
 	})
 	if err != nil {
 		return err
