@@ -65,6 +65,17 @@ func (s *system) peers() (peers []peer, notices []string) {
 			},
 		},
 	}
+	if binary := pgBouncerBinary(); binary != "" {
+		peers = append(peers, peer{
+			name: "direct INSERT, PgBouncer", promise: "PostgreSQL has committed the points", keepsAll: true, table: table,
+			drain: 5 * time.Second,
+			serve: func(ctx context.Context, do func(context.Context, *server) error) error {
+				return s.throughPgBouncer(ctx, binary, do)
+			},
+		})
+	} else {
+		notices = append(notices, "PgBouncer is not installed here, and was left out.")
+	}
 	return peers, notices
 }
 
