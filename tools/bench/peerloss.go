@@ -106,7 +106,7 @@ func (s *system) lossOf(ctx context.Context, p peer, k killing, kill func(contex
 		if err := <-sent; err != nil {
 			return fmt.Errorf("send: %w", err)
 		}
-		result, err := report.Verify(ctx, s.Postgres.DSN(), p.drain)
+		result, err := report.Verify(ctx, s.Postgres.DSN()+p.search, p.drain)
 		if err != nil {
 			return fmt.Errorf("verify: %w", err)
 		}

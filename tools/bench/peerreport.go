@@ -16,6 +16,9 @@ func (r report) writePeers(d *document) {
 	for _, notice := range r.notices {
 		d.line("%s", notice)
 	}
+	if r.telegraf {
+		d.line("%s", telegrafNotice)
+	}
 	d.line("\n### What a response promises, and what is lost\n")
 	k := usualKilling()
 	d.line("%.0f requests a second of one point each, for %s; %d times, every %s, it or PostgreSQL is killed (kill -9)",

@@ -25,6 +25,8 @@ type peer struct {
 
 	table func(w workload) string // that gets the rows
 
+	search string // is added to the database's URL where the lanes' tables are views of it
+
 	// drain is how long after its restart it may take to write what it has kept.
 	drain time.Duration
 
@@ -75,6 +77,11 @@ func (s *system) peers() (peers []peer, notices []string) {
 		})
 	} else {
 		notices = append(notices, "PgBouncer is not installed here, and was left out.")
+	}
+	if s.telegraf != "" {
+		peers = append(peers, s.telegrafPeers()...)
+	} else {
+		notices = append(notices, "Telegraf was left out (`--telegraf`).")
 	}
 	return peers, notices
 }
@@ -146,6 +153,7 @@ func comparePeers(ctx context.Context, s *system, results *report) (err error) {
 			return startErr
 		}
 		defer func() { err = errors.Join(err, plain.close()) }()
+		plain.telegraf = s.telegraf
 		systems = []*system{plain, s}
 	}
 	results.peers, results.notices = s.peers()
