@@ -23,7 +23,8 @@ type peer struct {
 	// keepsAll says that an acknowledged point is to be stored, once.
 	keepsAll bool
 
-	table func(w workload) string // that gets the rows
+	connections int                     // of the generator; 0: as many as for all others
+	table       func(w workload) string // that gets the rows
 
 	search string // is added to the database's URL where the lanes' tables are views of it
 
@@ -118,6 +119,9 @@ func (s *system) measurePeer(ctx context.Context, p peer, w workload, points int
 		var report load.Report
 		sending := w.saturating(points)
 		sending.Duration = peerDuration
+		if p.connections > 0 {
+			sending.Connections = p.connections
+		}
 		run.endToEnd, report, err = s.measureEndToEnd(ctx, running, p.table(w), sending)
 		run.points = int(report.Points)
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -29,7 +30,7 @@ const telegrafConfig = `
   flush_interval = "1s"
   metric_batch_size = 5000
   metric_buffer_limit = 4000000
-
+%s
 [[inputs.http_listener_v2]]
   service_address = "tcp://%s"
   paths = ["/live", "/upload"]
@@ -66,14 +67,19 @@ func (s *system) buildTelegraf(ctx context.Context) error {
 	return nil
 }
 
-// serveTelegraf runs Telegraf, while do runs.
-func (s *system) serveTelegraf(ctx context.Context, do func(context.Context, *server) error) error {
+// serveTelegraf runs Telegraf, with its buffer in memory or in a directory, while do
+// runs.
+func (s *system) serveTelegraf(ctx context.Context, directory string, do func(context.Context, *server) error) error {
 	address, err := harness.FreeAddress()
 	if err != nil {
 		return err
 	}
+	buffer := ""
+	if directory != "" {
+		buffer = fmt.Sprintf("  buffer_strategy = \"disk\"\n  buffer_directory = %q\n", directory)
+	}
 	file := filepath.Join(s.Dir, "telegraf.conf")
-	if err := os.WriteFile(file, fmt.Appendf(nil, telegrafConfig, address, s.Postgres.DSN()), 0o644); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, telegrafConfig, buffer, address, s.Postgres.DSN()), 0o644); err != nil {
 		return fmt.Errorf("write the configuration: %w", err)
 	}
 	command := func() *exec.Cmd { return exec.Command(s.telegraf, "--config", file, "--quiet") }
@@ -87,7 +93,7 @@ func (s *system) measureTelegraf(ctx context.Context, w workload, points int) (e
 	if err := s.reset(ctx); err != nil {
 		return e, err
 	}
-	err = s.serveTelegraf(ctx, func(ctx context.Context, p *server) error {
+	err = s.serveTelegraf(ctx, "", func(ctx context.Context, p *server) error {
 		e, _, err = s.measureEndToEnd(ctx, p, telegrafTable, w.saturating(points))
 		return err
 	})
@@ -99,14 +105,22 @@ const telegrafNotice = `Telegraf writes with COPY on one connection, up to 5,000
 refuses one, as the key does with a point that it has, or when the connection breaks meanwhile.`
 
 // telegrafPeers are Telegraf in memory without a key, as in the other
-// measurements, and with the key of tracklane's table.
+// measurements, and with the key of tracklane's table: in memory, and with its
+// buffer on disk.
 func (s *system) telegrafPeers() []peer {
-	serve := func(keyed bool) func(context.Context, func(context.Context, *server) error) error {
-		return func(ctx context.Context, do func(context.Context, *server) error) error {
+	serve := func(keyed, onDisk bool) func(context.Context, func(context.Context, *server) error) error {
+		return func(ctx context.Context, do func(context.Context, *server) error) (err error) {
+			directory := ""
+			if onDisk {
+				if directory, err = os.MkdirTemp(s.Dir, "telegraf-buffer-"); err != nil {
+					return fmt.Errorf("make a directory for the buffer: %w", err)
+				}
+				defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
+			}
 			if err := s.makeTelegrafTable(ctx, keyed); err != nil {
 				return err
 			}
-			return s.serveTelegraf(ctx, do)
+			return s.serveTelegraf(ctx, directory, do)
 		}
 	}
 	table := func(workload) string { return telegrafTable }
@@ -114,16 +128,25 @@ func (s *system) telegrafPeers() []peer {
 	return []peer{
 		{
 			name: "Telegraf in memory, no key", promise: "the points are in Telegraf's memory",
-			table: table, search: search, drain: drain, serve: serve(false),
+			table: table, search: search, drain: drain, serve: serve(false, false),
 		},
 		{
 			name: "Telegraf in memory", promise: "the points are in Telegraf's memory",
-			table: table, search: search, drain: drain, serve: serve(true),
+			table: table, search: search, drain: drain, serve: serve(true, false),
+		},
+		{
+			name:        fmt.Sprintf("Telegraf, buffer on disk (%d connections)", diskConnections),
+			promise:     "the points are in Telegraf's memory, on their way to its buffer on disk",
+			connections: diskConnections, table: table, search: search, drain: drain, serve: serve(true, true),
 		},
 	}
 }
 
 const (
+	// diskConnections keeps the responses to large requests below the generator's
+	// timeout: the buffer on disk is synced once a point.
+	diskConnections = 8
+
 	// telegrafViews is a schema in which Telegraf's table goes by the names of ours.
 	telegrafViews = "telegraf_views"
 )
