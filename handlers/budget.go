@@ -103,6 +103,7 @@ type budget struct {
 
 	unpackSmall, unpackLarge, unpackDevices *semaphore.Weighted // of bodies that are decompressed
 	gzipOfFiles, zstdOfFiles                *semaphore.Weighted
+	decoders                                decoders
 
 	pools      [3]sync.Pool // of *[]byte, of freeBody, 4*freeBody and maxUsual
 	chunkPool  sync.Pool    // of *[chunkSize]byte

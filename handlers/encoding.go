@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 	"github.com/klauspost/compress/zstd"
@@ -76,7 +77,9 @@ func (s *Server) plainBody(c *gin.Context, l *lane.Lane, b *body) (source io.Rea
 		return sent, func() {}, nil
 	}
 	packed, release := io.Reader(sent), func() {}
-	room := unpackingRoom{gzip: s.budget.unpackDevices, zstd: s.budget.unpackDevices, window: deviceWindow, limit: l.MaxBody}
+	room := unpackingRoom{
+		gzip: s.budget.unpackDevices, zstd: s.budget.unpackDevices, decoders: &s.budget.decoders, window: deviceWindow, limit: l.MaxBody,
+	}
 	if l.Device == nil {
 		whole := s.newBody(c)
 		if err := whole.readFrom(sent, nil); err != nil {
@@ -98,6 +101,7 @@ func (s *Server) plainBody(c *gin.Context, l *lane.Lane, b *body) (source io.Rea
 // unpackingRoom is where bodies are decompressed.
 type unpackingRoom struct {
 	gzip, zstd *semaphore.Weighted
+	decoders   *decoders
 	waiting    context.Context // of who waits for room; nil = refused if there is none
 	window     uint64          // the largest of zstd, in bytes
 	limit      int64           // bytes of a plain body; what is larger is never read
@@ -110,7 +114,7 @@ func (b *budget) roomOf(l *lane.Lane) unpackingRoom {
 	if l.MaxBody <= largeBody {
 		memory = b.unpackSmall
 	}
-	return unpackingRoom{gzip: memory, zstd: memory, window: maxWindow, limit: l.MaxBody}
+	return unpackingRoom{gzip: memory, zstd: memory, decoders: &b.decoders, window: maxWindow, limit: l.MaxBody}
 }
 
 // take takes memory. Its error is errBudget.
@@ -179,22 +183,47 @@ func decompressZstd(sent io.Reader, room unpackingRoom) (plain io.Reader, done f
 	if err := room.take(room.zstd, memory); err != nil {
 		return nil, nil, err
 	}
-	decoder, err := zstd.NewReader(io.MultiReader(bytes.NewReader(prefix), buffered),
-		zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
+	decoder, err := room.decoders.get(window, io.MultiReader(bytes.NewReader(prefix), buffered))
 	if err != nil {
 		room.zstd.Release(memory)
 		return nil, nil, fmt.Errorf("decompress zstd: %w", err)
 	}
 	return decoder, func() {
-		decoder.Close()
+		room.decoders.put(window, decoder)
 		room.zstd.Release(memory)
 	}, nil
 }
 
+// decoders are those of zstd that are not in use, by the binary logarithm of their
+// windows. To make one for each body would make garbage of up to maxWindow hundreds of
+// times a second, faster than it is collected. Any number of goroutines may use them.
+type decoders [maxWindowExponent + 1]sync.Pool
+
+// maxWindowExponent is the binary logarithm of maxWindow.
+const maxWindowExponent = 23
+
+// get returns a decoder of what is sent that takes no larger window than one that
+// windowOf returned.
+func (d *decoders) get(window uint64, sent io.Reader) (*zstd.Decoder, error) {
+	if decoder, ok := d.of(window).Get().(*zstd.Decoder); ok {
+		return decoder, decoder.Reset(sent)
+	}
+	return zstd.NewReader(sent, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(window))
+}
+
+// put takes a decoder back that get returned for a window.
+func (d *decoders) put(window uint64, decoder *zstd.Decoder) {
+	if decoder.Reset(nil) == nil {
+		d.of(window).Put(decoder)
+	}
+}
+
+func (d *decoders) of(window uint64) *sync.Pool { return &d[bits.Len64(window-1)] }
+
 // windowOf returns the window that a body of zstd needs, by its beginning. Programs
 // that compress what they do not know the size of name one of 8 MB for a point, so it
 // makes the window of the first frame no larger than the plain body may be: nothing of
-// it is farther back.
+// it is farther back. It is a power of two.
 func windowOf(prefix []byte, room unpackingRoom) (uint64, error) {
 	var header zstd.Header
 	if err := header.Decode(prefix); err != nil {
@@ -217,7 +246,8 @@ func windowOf(prefix []byte, room unpackingRoom) (uint64, error) {
 		prefix[descriptor] = byte(exponent-10) << 3
 		window = needed
 	}
-	if window = max(window, zstd.MinWindowSize); window > room.window {
+	window = 1 << bits.Len64(max(window, zstd.MinWindowSize)-1)
+	if window > room.window {
 		return 0, errWindow
 	}
 	return window, nil

@@ -187,7 +187,7 @@ func TestDecompress_BoundsTheWindowsOfZstd(t *testing.T) { // alone: it measures
 		"more than a small one may need": {maxWindow, 3 << 20, 4 << 20},
 	} {
 		memory := semaphore.NewWeighted(int64(2 * (c.holds + zstdMemory)))
-		room := unpackingRoom{zstd: memory, window: maxWindow, limit: int64(c.limit)}
+		room := unpackingRoom{zstd: memory, decoders: new(decoders), window: maxWindow, limit: int64(c.limit)}
 		request := httptest.NewRequest(http.MethodPost, "/", nil)
 		request.Header.Set("Content-Encoding", "zstd")
 		want := padded("a", 900_000)
@@ -209,6 +209,38 @@ func TestDecompress_BoundsTheWindowsOfZstd(t *testing.T) { // alone: it measures
 		first()
 		second()
 	}
+}
+
+// Bodies that come one after another share a decoder, also after a broken one. The race
+// detector makes a sync.Pool forget some of them.
+func TestDecompress_MakesNoWindowForEachBody(t *testing.T) { // alone: it measures the process
+	const bodies = 32
+	room := unpackingRoom{zstd: semaphore.NewWeighted(maxWindow + zstdMemory), decoders: new(decoders), window: maxWindow, limit: 16 << 20}
+	want := padded("one after another", 300_000)
+	body := zstdOf(t, want, maxWindow)
+	request := httptest.NewRequest(http.MethodPost, "/upload", nil)
+	request.Header.Set("Content-Encoding", "zstd")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for n := range bodies {
+		broken := n%4 == 1
+		sent := body
+		if broken {
+			sent = body[:len(body)/2]
+		}
+		plain, done, err := decompress(request, strings.NewReader(sent), room)
+		require.NoError(t, err)
+		text, err := io.ReadAll(plain)
+		if broken {
+			require.Error(t, err)
+		} else {
+			require.NoError(t, err)
+			require.Equal(t, want, string(text))
+		}
+		done()
+	}
+	runtime.ReadMemStats(&after)
+	assert.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(bodies*maxWindow*3/4))
 }
 
 func TestFlymaster_AcceptsAField(t *testing.T) {

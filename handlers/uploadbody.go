@@ -65,7 +65,7 @@ func (s *Server) openUpload(c *gin.Context, l *lane.Lane, claims *auth.Claims) (
 		}
 	}
 	plain, done, err := decompress(r, body.sent, unpackingRoom{
-		gzip: s.budget.gzipOfFiles, zstd: s.budget.zstdOfFiles, window: maxWindow, limit: maxExpanded,
+		gzip: s.budget.gzipOfFiles, zstd: s.budget.zstdOfFiles, decoders: &s.budget.decoders, window: maxWindow, limit: maxExpanded,
 	})
 	if err != nil {
 		leave()
