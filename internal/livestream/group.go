@@ -72,7 +72,7 @@ func (g *group) add(p store.LivePoint, now time.Time) {
 	if !g.remember(p) {
 		return
 	}
-	if latest := max(g.flights[p.ID].last(), p.Time); p.Time <= min(latest, g.horizon, now.UnixMicro())-tailLength.Microseconds() {
+	if p.Time <= min(g.flights[p.ID].last(), g.horizon, now.UnixMicro())-tailLength.Microseconds() {
 		return
 	}
 	if len(g.pending) < maxPending {
@@ -132,36 +132,22 @@ func (g *group) remember(p store.LivePoint) bool {
 		return false
 	}
 	f.tail = slices.Insert(f.tail, at, p.Fix)
-	if at < len(f.tail)-1 {
-		f.thin()
-	} else {
-		f.thinEnd()
-	}
+	f.thin(at)
 	return true
 }
 
-// thinEnd is thin after a point was added at the end of what was thin.
-func (f *flight) thinEnd() {
-	if n := len(f.tail); n > 1 && stepOf(f.tail[n-2]) == stepOf(f.tail[n-1]) {
-		f.tail = slices.Delete(f.tail, n-2, n-1)
+// thin leaves one point of each step, the last, and none that is too old, after a point
+// was inserted at a place of what was thin.
+func (f *flight) thin(at int) {
+	switch step := stepOf(f.tail[at]); {
+	case at+1 < len(f.tail) && stepOf(f.tail[at+1]) == step:
+		f.tail = slices.Delete(f.tail, at, at+1)
+	case at > 0 && stepOf(f.tail[at-1]) == step:
+		f.tail = slices.Delete(f.tail, at-1, at)
 	}
 	old := f.last() - tailLength.Microseconds()
-	if kept := slices.IndexFunc(f.tail, func(fix lane.Fix) bool { return fix.Time > old }); kept > 0 {
-		f.tail = slices.Delete(f.tail, 0, kept)
-	}
-}
-
-// thin leaves one point of each step, the last, and none that is too old.
-func (f *flight) thin() {
-	last := f.tail[len(f.tail)-1].Time
-	kept := f.tail[:0]
-	for i, fix := range f.tail {
-		isLastOfStep := i == len(f.tail)-1 || stepOf(f.tail[i+1]) != stepOf(fix)
-		if isLastOfStep && fix.Time > last-tailLength.Microseconds() {
-			kept = append(kept, fix)
-		}
-	}
-	f.tail = kept
+	kept := slices.IndexFunc(f.tail, func(fix lane.Fix) bool { return fix.Time > old })
+	f.tail = slices.Delete(f.tail, 0, kept)
 }
 
 func stepOf(f lane.Fix) int64 { return f.Time / tailStep.Microseconds() }

@@ -102,7 +102,6 @@ func TestGroup_TellsNoPointFromBeforeTheTailOfItsFlight(t *testing.T) {
 	}
 }
 
-// What is added at the end is thinned in another way than what is added before it.
 func TestFlight_KeepsTheLastPointOfEachStepHoweverTheyCome(t *testing.T) {
 	now := time.Now()
 	inOrder, mixed := newGroup(View{}, now), newGroup(View{}, now)

@@ -217,7 +217,7 @@ func (h *Hub) look(ctx context.Context) {
 
 // committed returns the points of the last lookRange that were committed since near,
 // the older ones since far unless that is not known, and the cursor for the next time.
-// Of more than viewers are told they are the newest.
+// If there are more than viewers are told, they are the newest.
 func (h *Hub) committed(ctx context.Context, near, far look, now time.Time) (store.LiveCursor, []store.LivePoint, error) {
 	next, err := h.reader.LiveCursor(ctx)
 	if err != nil || near.cursor == 0 || near.cursor > next {
