@@ -39,8 +39,10 @@ const (
 	gzipMemory = 45 << 10
 	zstdMemory = 512 << 10
 
-	// maxWindow is the largest window of a body of zstd, in bytes. RFC 9659 has it.
-	maxWindow = 8 << 20
+	// maxWindow is the largest window of a body of zstd, in bytes, which RFC 9659 has,
+	// and maxWindowExponent its binary logarithm.
+	maxWindow         = 1 << maxWindowExponent
+	maxWindowExponent = 23
 
 	// deviceWindow is that of a device's body.
 	deviceWindow = 1 << 20
@@ -198,9 +200,6 @@ func decompressZstd(sent io.Reader, room unpackingRoom) (plain io.Reader, done f
 // windows. To make one for each body would make garbage of up to maxWindow hundreds of
 // times a second, faster than it is collected. Any number of goroutines may use them.
 type decoders [maxWindowExponent + 1]sync.Pool
-
-// maxWindowExponent is the binary logarithm of maxWindow.
-const maxWindowExponent = 23
 
 // get returns a decoder of what is sent that takes no larger window than one that
 // windowOf returned.
