@@ -198,7 +198,7 @@ function showListSoon(listed) {
   soonListed = listed;
   listTimer ??= setTimeout(() => {
     listTimer = undefined;
-    if (listing.next < listing.listed.length) showListSoon(soonListed);
+    if (hasRowsLeft()) showListSoon(soonListed);
     else showList(soonListed);
   }, 350);
 }
@@ -281,8 +281,7 @@ function showView({ flight, is }, count) {
 function showSlice() {
   slice = undefined;
   if (!replay.isOn) return;
-  const hasRows = listing.next < listing.listed.length;
-  isRowsTurn = hasRows && (!isRowsTurn || isRanked);
+  isRowsTurn = hasRowsLeft() && (!isRowsTurn || isRanked);
   if (isRowsTurn) showRows(rowsAtOnce);
   else if (waiting.length > 0) showWaiting();
   else if (!isRanked) {
@@ -290,7 +289,7 @@ function showSlice() {
     rank();
     if (!fitted) fit();
   }
-  if (waiting.length > 0 || !isRanked || listing.next < listing.listed.length) slice = requestAnimationFrame(showSlice);
+  if (!isRanked || hasRowsLeft()) slice = requestAnimationFrame(showSlice);
 }
 
 function showWaiting() {
@@ -334,6 +333,8 @@ function removeRows() {
     rows.delete(id);
   }
 }
+
+const hasRowsLeft = () => listing.next < listing.listed.length;
 
 // showRows writes the next rows of the list, at the most so many.
 function showRows(count) {
