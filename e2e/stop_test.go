@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -68,4 +69,46 @@ func TestProgram_KeepsItsProbesUntilTheLanesAreDrained(t *testing.T) {
 	assert.Contains(t, []int{http.StatusAccepted, http.StatusCreated}, response.StatusCode)
 	<-stopped
 	assert.Zero(t, probe("/livez"), "OPERATOR_ADDR is closed")
+}
+
+// A program that a load balancer asks all the time serves clients until that has heard
+// that it stops, and tells them to come again over another connection.
+func TestProgram_ServesClientsUntilItsBalancerKnows(t *testing.T) {
+	t.Parallel()
+	database := servers.Database(t)
+	migrate(t, database)
+	s := startServer(t, app.Roles{API: true}, "DATABASE_URL="+database, "REDIS_URL="+servers.Redis(t).URL(), "SHUTDOWN_TIMEOUT=30s")
+	client := http.Client{Timeout: 20 * time.Second, Transport: apidoctest.Over(&http.Transport{DisableKeepAlives: true})}
+	ready := func() (code int) {
+		response, err := client.Get(s.url + "/readyz")
+		if err == nil {
+			code = response.StatusCode
+			require.NoError(t, response.Body.Close())
+		}
+		return code
+	}
+	times := 0
+	require.Eventually(t, func() bool {
+		if ready() == http.StatusOK {
+			times++
+		}
+		return times == 2
+	}, 20*time.Second, 20*time.Millisecond)
+
+	stopped := make(chan struct{})
+	go func() { s.stop(); close(stopped) }()
+	require.Eventually(t, func() bool { return ready() != http.StatusOK }, 20*time.Second, time.Millisecond)
+	response, err := http.Post(s.url+"/live", "application/json", strings.NewReader(flight("drain", 1)))
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Contains(t, []int{http.StatusAccepted, http.StatusCreated}, response.StatusCode)
+	assert.True(t, response.Close, "it is the last request of its connection")
+
+	stream, err := http.Get(s.url + "/live/stream")
+	require.NoError(t, err)
+	defer stream.Body.Close()
+	assert.Equal(t, http.StatusOK, stream.StatusCode)
+	_, err = io.Copy(io.Discard, stream.Body)
+	assert.NoError(t, err, "the stream ends in order")
+	<-stopped
 }

@@ -2,6 +2,8 @@ package handlers
 
 import (
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -67,16 +69,46 @@ func (s *Server) getHealth(c *gin.Context) {
 	c.JSON(code, response)
 }
 
-// Stop makes /readyz say from now on that no point is accepted any more.
+// Stop makes /readyz say from now on that nothing is to be sent here any more.
+// Requests of clients are still handled, each as the last one of its connection.
 func (s *Server) Stop() { s.stopping.Store(true) }
 
+// watchTime is within which /readyz has been 200 twice for a load balancer that asks
+// often enough to hear of the end in time. Who waits for a start asks no more after
+// the first time.
+const watchTime = 5 * time.Second
+
+// Watched reports whether something asks /readyz all the time and sends requests here
+// for what that says.
+func (s *Server) Watched() bool { return s.probes.watched(time.Now()) }
+
+// probes are the times at which /readyz was 200 last, the newest first.
+type probes struct {
+	mu   sync.Mutex
+	last [2]time.Time
+}
+
+func (p *probes) note(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last[0], p.last[1] = now, p.last[0]
+}
+
+// watched reports whether both were within watchTime before now.
+func (p *probes) watched(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return now.Sub(p.last[1]) <= watchTime
+}
+
 // getReady responds with 200 exactly when a point posted now would be accepted:
-// by Redis or by the database.
+// by Redis or by the database. When the process stops, it is 503 before that.
 func (s *Server) getReady(c *gin.Context) {
 	if s.stopping.Load() || !s.config.Status.Ready(c.Request.Context()) {
 		unavailable().write(c, nil)
 		return
 	}
+	s.probes.note(time.Now())
 	c.String(http.StatusOK, "ready\n")
 }
 

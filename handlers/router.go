@@ -82,6 +82,7 @@ type Server struct {
 	streamShares shares // of the addresses in streams
 
 	stopping atomic.Bool
+	probes   probes
 
 	rejectedLog *rate.Limiter // of the log lines about what apps send
 }
@@ -117,6 +118,9 @@ func (s *Server) Run(ctx context.Context) { s.page.Run(ctx) }
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer s.underWay.Add(-1)
 	tooMany := s.underWay.Add(1) > maxRequests
+	if s.stopping.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	if r.ProtoMajor == 2 {
 		leave, ok := s.enterStream(r.RemoteAddr)
 		defer leave()

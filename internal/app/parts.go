@@ -49,7 +49,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 		}
 		flights = store.NewReader(p.pool, p.lanes)
 		live = livestream.NewHub(flights, p.connections.Inspect, p.liveChannel(), p.lanes[0], recorder, p.logger)
-		r.parts.Go(func() { live.Run(r.ctx) })
+		r.parts.Go(func() { live.Run(r.serving) })
 		enqueuer := p.startEnqueuer(r, monitor, writer)
 		bypassesRedis = func() bool { return !enqueuer.Available() }
 		admitsLive = func() bool { return enqueuer.Admits(p.lanes[0]) }
@@ -69,7 +69,7 @@ func (p *Program) startParts(r *run) *handlers.Server {
 		Asynqmon: asynqmon.New(p.connections.Browse, p.lanes,
 			asynqmon.Options{ReadOnly: p.config.AsynqmonReadOnly}),
 	})
-	r.parts.Go(func() { server.Run(r.ctx) })
+	r.parts.Go(func() { server.Run(r.serving) })
 	return server
 }
 

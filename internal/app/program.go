@@ -9,10 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"tracklane/internal/certificate"
+	"tracklane/internal/clock"
 	"tracklane/internal/config"
 	"tracklane/internal/lane"
 	"tracklane/internal/listener"
@@ -113,6 +115,11 @@ const (
 	reservedClients = 64
 )
 
+// drainTime is how long HTTP_ADDR takes requests after /readyz has become 503, where
+// something asks that all the time: a load balancer that asks every second sends
+// nothing here by then, so that no connection is closed on which it sends a request.
+const drainTime = 3 * time.Second
+
 // Run works until ctx ends or a part fails, and then stops within the configured
 // SHUTDOWN_TIMEOUT. It returns nil after an orderly stop, and the error of the
 // part that failed first. It may be called once.
@@ -133,6 +140,10 @@ func (p *Program) Run(ctx context.Context) error {
 	requests, cancelRequests := context.WithTimeout(deadline, p.config.ShutdownTimeout*3/4)
 	defer cancelRequests()
 	handler.Stop()
+	if p.roles.API && handler.Watched() {
+		clock.Sleep(requests, min(drainTime, p.config.ShutdownTimeout/4))
+	}
+	r.stopServing()
 	p.shutDown(requests, public)
 	r.flush(deadline)
 	r.stopBackground()

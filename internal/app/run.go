@@ -12,7 +12,12 @@ type run struct {
 	ctx  context.Context
 	stop context.CancelFunc
 
-	// background ends later: it is for what requests in flight need.
+	// serving ends later, when no new client comes any more: it is for the streams
+	// and pages of clients.
+	serving     context.Context
+	stopServing context.CancelFunc
+
+	// background ends last: it is for what requests in flight need.
 	background     context.Context
 	stopBackground context.CancelFunc
 
@@ -28,6 +33,7 @@ type run struct {
 func newRun(ctx context.Context) *run {
 	r := &run{failures: make(chan error, 1), flush: func(context.Context) {}}
 	r.ctx, r.stop = context.WithCancel(ctx)
+	r.serving, r.stopServing = context.WithCancel(context.WithoutCancel(ctx))
 	r.background, r.stopBackground = context.WithCancel(context.WithoutCancel(ctx))
 	return r
 }
