@@ -9,6 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/sony/gobreaker/v2"
+
+	"tracklane/internal/lane"
 )
 
 // ErrUnavailable is returned for points that were not sent to Redis because it
@@ -22,7 +24,6 @@ const (
 	// probeInterval is how often a Redis that failed is tried again.
 	probeInterval = 500 * time.Millisecond
 
-	probeKey      = "tracklane:probe"
 	probeLifetime = 10 * time.Second
 )
 
@@ -31,18 +32,16 @@ const (
 // goroutines may use one at the same time.
 type breaker struct {
 	circuit *gobreaker.CircuitBreaker[struct{}]
-	client  *redis.Client
+	probe   func(context.Context) error // returns nil if Redis accepts points
 	timeout time.Duration
 	logger  *slog.Logger
-
-	replicas *replicas
 }
 
 // newBreaker returns a breaker that is closed. It tells reportFailed of each
 // change: whether Redis has failed.
-func newBreaker(client *redis.Client, replicas *replicas, timeout time.Duration, reportFailed func(bool), logger *slog.Logger) *breaker {
+func newBreaker(probe func(context.Context) error, timeout time.Duration, reportFailed func(bool), logger *slog.Logger) *breaker {
 	return &breaker{
-		client: client, replicas: replicas, timeout: timeout, logger: logger,
+		probe: probe, timeout: timeout, logger: logger,
 		circuit: gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 			Name:        "redis",
 			Timeout:     probeInterval,
@@ -106,20 +105,10 @@ func (b *breaker) run(ctx context.Context) {
 	})
 }
 
-// probe returns nil if Redis accepts writes and its replicas receive them.
-func (b *breaker) probe(ctx context.Context) error {
-	conn := b.client.Conn()
-	defer conn.Close()
-	if err := probe(ctx, conn); err != nil {
-		return err
-	}
-	return b.replicas.await(ctx, conn)
-}
-
-// probe returns nil if Redis accepts writes: one that is out of memory or a
-// replica answers a PING all the same.
-func probe(ctx context.Context, client redis.Cmdable) error {
-	if err := client.Set(ctx, probeKey, 1, probeLifetime).Err(); err != nil {
+// probe returns nil if the server that has a lane's queue accepts writes: one that is
+// out of memory or a replica answers a PING all the same.
+func probe(ctx context.Context, client redis.Cmdable, l *lane.Lane) error {
+	if err := client.Set(ctx, probeKey(l), 1, probeLifetime).Err(); err != nil {
 		return fmt.Errorf("probe Redis: %w", err)
 	}
 	return nil

@@ -35,7 +35,7 @@ const ClockTolerance = 2 * time.Second
 func correctScores(ctx context.Context, client redis.UniversalClient, l *lane.Lane, now func() time.Time) (corrected int, err error) {
 	for more := true; more && corrected < maxCorrected && clock.Sleep(ctx, scanPause); {
 		at := now()
-		n, err := correctLateScores.Run(ctx, client, []string{retryKey(l)}, groupKeyPrefix(l), groupCount,
+		n, err := correctLateScores.Run(ctx, client, []string{retryKey(l), absentKey(l)}, groupKeyPrefix(l), groupCount,
 			at.Unix(), at.Add(maxRetryDelay).Unix(), correctCount, int(ClockTolerance.Seconds())).Int()
 		if err != nil {
 			return corrected, fmt.Errorf("correct the times in the queue %s: %w", l.Name, err)

@@ -40,7 +40,7 @@ var errOtherServer = errors.New("the server behind the connection is another one
 //
 // A server that says that no sync is under way writes its whole buffer before
 // it sends that response: it keeps the buffer back during a sync only.
-func askDurability(ctx context.Context, conn *redis.Conn) (durability, error) {
+func askDurability(ctx context.Context, conn slotConnection) (durability, error) {
 	var info *redis.StringCmd
 	var fsync, replicas *redis.MapStringStringCmd
 	_, _ = conn.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -84,25 +84,40 @@ func durabilityOf(fields redisinfo.Fields, fsync string, minReplicas int) durabi
 }
 
 // clientOf returns an asynq client that enqueues through one connection.
-func clientOf(conn *redis.Conn) *asynq.Client {
-	return asynq.NewClientFromRedisClient(connClient{conn: conn})
+func clientOf(conn slotConnection) (*asynq.Client, *connClient) {
+	c := &connClient{conn: conn}
+	return asynq.NewClientFromRedisClient(c), c
 }
 
 // connClient is one connection as asynq's client takes it, which uses these
-// commands to enqueue. Any other would panic rather than go to another server.
+// commands to enqueue. Any other would panic rather than go to another server. It is
+// for one goroutine.
 type connClient struct {
 	redis.UniversalClient // nil
-	conn                  *redis.Conn
+	conn                  slotConnection
+
+	moved bool // the queue is at another server of the cluster
 }
 
-func (c connClient) SAdd(ctx context.Context, key string, members ...any) *redis.IntCmd {
+// SAdd adds to the set of all queues, which a cluster may have at another server; there
+// registerQueues does so.
+func (c *connClient) SAdd(ctx context.Context, key string, members ...any) *redis.IntCmd {
+	if c.conn.cluster != nil {
+		return redis.NewIntCmd(ctx)
+	}
 	return c.conn.SAdd(ctx, key, members...)
 }
 
-func (c connClient) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
-	return c.conn.Eval(ctx, script, keys, args...)
+func (c *connClient) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
+	return c.observe(c.conn.Eval(ctx, script, keys, args...))
 }
 
-func (c connClient) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
-	return c.conn.EvalSha(ctx, sha, keys, args...)
+func (c *connClient) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
+	return c.observe(c.conn.EvalSha(ctx, sha, keys, args...))
+}
+
+// observe remembers a kind of error of which asynq returns no more than the text.
+func (c *connClient) observe(command *redis.Cmd) *redis.Cmd {
+	_, c.moved = redis.IsMovedError(command.Err())
+	return command
 }

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -51,13 +52,12 @@ type EnqueuerOptions struct {
 func NewEnqueuer(connections *Connections, lanes []*lane.Lane, monitor *Monitor, writer *store.Writer, options EnqueuerOptions, logger *slog.Logger) *Enqueuer {
 	admission := &admission{backpressure: newBackpressure(lanes, options.MaxWaitingPoints, monitor.waiting, logger)}
 	monitor.observe(admission.backpressure.refresh)
-	replay := &replayBuffer{
-		client: connections.Enqueue, writer: writer, replicas: newReplicas(),
-		reportFull: admission.copiesFull.Store, logger: logger,
-	}
+	replay := newReplayBuffers(connections.Enqueue, lanes, writer, admission.copiesFull.Store, logger)
 	publisher := newPublisher(connections.Enqueue, lanes, options.Batching, replay, monitor.waiting)
-	replay.publish = publisher.republish
-	breaker := newBreaker(connections.Enqueue, replay.replicas, options.Timeout, admission.redisFailed.Store, logger)
+	for _, r := range replay.all {
+		r.publish = publisher.republish
+	}
+	breaker := newBreaker(replay.probe, options.Timeout, admission.redisFailed.Store, logger)
 	batchers := make(map[string]*batcher[[]byte])
 	for _, l := range lanes {
 		batchers[l.Name] = newBatcher(options.Batching, 1, // more share a round trip then
@@ -81,6 +81,11 @@ func (e *Enqueuer) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { e.breaker.run(ctx) })
 	parts.Go(func() { e.publisher.replay.run(ctx) })
+	if isCluster(e.publisher.redis) { // see connClient.SAdd
+		parts.Go(func() {
+			every(ctx, maintenanceInterval, func() { _ = registerQueues(ctx, e.publisher.redis, slices.Collect(maps.Keys(e.batchers))) })
+		})
+	}
 	parts.Wait()
 }
 

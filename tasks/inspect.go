@@ -12,7 +12,6 @@ import (
 
 	"tracklane/internal/lane"
 	"tracklane/internal/metrics"
-	"tracklane/internal/redisinfo"
 )
 
 // InspectTimeout bounds each command of an Inspector: asynq's inspector takes
@@ -38,61 +37,6 @@ func NewInspector(connections *Connections, lanes []*lane.Lane) *Inspector {
 		lanes:     lanes,
 		now:       time.Now,
 	}
-}
-
-// Redis is what is known of the Redis server.
-type Redis struct {
-	Connected       bool
-	Err             error // why it is not connected
-	Version         string
-	RunID           string // another one after each start
-	UsedMemory      int64  // bytes
-	MaxMemory       int64  // bytes; 0 is no limit
-	MaxMemoryPolicy string
-	AppendOnly      bool   // writes are kept in an append-only file
-	AppendFsync     string // when that file is synced; empty where CONFIG is forbidden
-	Replicas        int    // that are connected
-	MinReplicas     string // min-replicas-to-write; empty where CONFIG is forbidden
-	Latency         time.Duration
-	ClockOffset     time.Duration // how far this process's clock is ahead of Redis's, give or take Latency
-}
-
-// Redis returns the state of the server. A server that does not respond is not
-// connected, which Err explains, and a field that it does not report is zero.
-func (i *Inspector) Redis(ctx context.Context) Redis {
-	start := time.Now()
-	asked := i.now()
-	var info *redis.StringCmd
-	var clock *redis.TimeCmd
-	var appendFsync, minReplicas *redis.MapStringStringCmd
-	// Each command has an error of its own.
-	_, _ = i.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		info = pipe.Info(ctx, "server", "memory", "persistence", "replication")
-		minReplicas = pipe.ConfigGet(ctx, "min-replicas-to-write")
-		appendFsync = pipe.ConfigGet(ctx, "appendfsync")
-		clock = pipe.Time(ctx)
-		return nil
-	})
-	text, err := info.Result()
-	if err != nil {
-		// An old or an embedded server may know fewer sections.
-		if err = i.client.Ping(ctx).Err(); err != nil {
-			return Redis{Err: err}
-		}
-	}
-	state := Redis{Connected: true, Latency: time.Since(start)}
-	if at, err := clock.Result(); err == nil {
-		state.ClockOffset = asked.Add(state.Latency / 2).Sub(at)
-	}
-	fields := redisinfo.Parse(text)
-	state.Version, state.RunID = fields["redis_version"], fields["run_id"]
-	state.UsedMemory, _ = fields.Int("used_memory") // 0 when it is not known
-	state.MaxMemory, _ = fields.Int("maxmemory")
-	state.MaxMemoryPolicy, state.AppendOnly = fields["maxmemory_policy"], fields["aof_enabled"] == "1"
-	state.AppendFsync = appendFsync.Val()["appendfsync"]
-	replicas, _ := fields.Int("connected_slaves")
-	state.Replicas, state.MinReplicas = int(replicas), minReplicas.Val()["min-replicas-to-write"]
-	return state
 }
 
 // Queue is the state of a lane's queue. Its zero value is a queue that nothing
@@ -191,5 +135,15 @@ func (i *Inspector) DistressCalls(ctx context.Context, own []metrics.DistressCal
 	return metrics.AllDistressCalls(ctx, i.client, own, time.Now())
 }
 
-// Writable reports whether Redis accepts writes now.
-func (i *Inspector) Writable(ctx context.Context) bool { return probe(ctx, i.client) == nil }
+// Writable reports whether Redis accepts writes now; a cluster, those to each queue.
+func (i *Inspector) Writable(ctx context.Context) bool {
+	probed := i.lanes
+	if !isCluster(i.client) {
+		probed = probed[:1]
+	}
+	var group errgroup.Group
+	for _, l := range probed {
+		group.Go(func() error { return probe(ctx, i.client, l) })
+	}
+	return group.Wait() == nil
+}

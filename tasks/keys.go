@@ -42,3 +42,13 @@ func taskKeyPrefix(l *lane.Lane) string { return queuePrefix(l) + "t:" }
 // waitingKey is a lane's number of points that wait in Redis. It is tracklane's own,
 // in the queue's hash slot.
 func waitingKey(l *lane.Lane) string { return "tracklane:{" + l.Name + "}:waiting" }
+
+// probeKey is written to find out whether a queue's server accepts writes. It is
+// tracklane's own, in the queue's hash slot.
+func probeKey(l *lane.Lane) string { return "tracklane:{" + l.Name + "}:probe" }
+
+// absentKey never exists. A script that names it among its keys, behind others of the
+// queue, is refused while a cluster moves the queue to another server: each of the two has
+// only some of the keys then, and a list that is missing would look empty. The old server
+// responds ASK or TRYAGAIN, and the new one TRYAGAIN.
+func absentKey(l *lane.Lane) string { return "tracklane:{" + l.Name + "}:absent" }

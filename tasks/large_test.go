@@ -56,9 +56,8 @@ func TestEnqueuer_WaitsLongerForTheBatchesOfALargeRequest(t *testing.T) {
 
 func TestBreaker_StaysClosedWhenAWriteHadLittleTime(t *testing.T) {
 	t.Parallel()
-	_, connections := startRedis(t)
 	const timeout = time.Minute
-	b := newBreaker(connections.Enqueue, newReplicas(), timeout, func(bool) {}, slog.New(slog.DiscardHandler))
+	b := newBreaker(func(context.Context) error { return nil }, timeout, func(bool) {}, slog.New(slog.DiscardHandler))
 	wait := func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()

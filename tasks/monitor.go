@@ -47,15 +47,6 @@ type reading struct {
 	Redis
 }
 
-// memoryUsage is the fraction of maxmemory in use; 0 where there is no limit or
-// Redis did not respond.
-func (r reading) memoryUsage() float64 {
-	if r.MaxMemory == 0 {
-		return 0
-	}
-	return float64(r.UsedMemory) / float64(r.MaxMemory)
-}
-
 // Run asks until ctx ends, and then flushes the number of waiting points once more.
 // It is called once.
 func (m *Monitor) Run(ctx context.Context) {

@@ -32,7 +32,7 @@ func recoverOrphanedGroups(ctx context.Context, client redis.UniversalClient, l 
 			end
 		end
 		return recovered`)
-	recovered, err = script.Run(ctx, client, []string{groupsKey(l)}, groupKeyPrefix(l), groupCount).Int()
+	recovered, err = script.Run(ctx, client, []string{groupsKey(l), absentKey(l)}, groupKeyPrefix(l), groupCount).Int()
 	if err != nil {
 		return 0, fmt.Errorf("recover the orphaned groups of the queue %s: %w", l.Name, err)
 	}
@@ -141,15 +141,32 @@ type suspects struct {
 	other   []string    // ids of tasks that were orphans at the first look
 }
 
-// pass looks at all tasks once and returns how many were queued again.
+// pass looks at all tasks once, on each server that has queues, and returns how many
+// were queued again.
 func (s *orphanSearch) pass(ctx context.Context) (requeued int, err error) {
+	servers, err := serversOf(ctx, s.client, s.lanes)
+	if err != nil {
+		return 0, err
+	}
+	for _, server := range servers {
+		n, err := s.passServer(ctx, server)
+		requeued += n
+		if err != nil {
+			return requeued, err
+		}
+	}
+	return requeued, nil
+}
+
+// passServer looks at the tasks on one server.
+func (s *orphanSearch) passServer(ctx context.Context, server *redis.Client) (requeued int, err error) {
 	all := make([]*suspects, len(s.lanes))
 	for i, l := range s.lanes {
 		all[i] = &suspects{lane: l}
 	}
 	for cursor := uint64(0); ; {
 		var keys []string
-		keys, cursor, err = s.client.Scan(ctx, cursor, "asynq:{*}:t:*", scanCount).Result()
+		keys, cursor, err = server.Scan(ctx, cursor, "asynq:{*}:t:*", scanCount).Result()
 		if err != nil {
 			return requeued, fmt.Errorf("scan the tasks of Redis: %w", err)
 		}
@@ -282,7 +299,7 @@ func (s *orphanSearch) requeue(ctx context.Context, l *lane.Lane, ids []string) 
 			return requeued, fmt.Errorf("read the length of the queue %s: %w", l.Name, err)
 		}
 		count := min(len(orphans), max(1, min(requeueCount, requeueEntries/int(length+1))))
-		n, err := requeueOrphans.Run(ctx, s.client, []string{pendingKey(l)},
+		n, err := requeueOrphans.Run(ctx, s.client, []string{pendingKey(l), absentKey(l)},
 			scriptArguments(l, time.Now(), orphans[:count])...).Int()
 		if err != nil {
 			return requeued, fmt.Errorf("queue orphaned tasks of the queue %s again: %w", l.Name, err)
@@ -302,7 +319,7 @@ func (s *orphanSearch) look(ctx context.Context, l *lane.Lane, ids []string) (pe
 	if len(ids) == 0 {
 		return nil, nil, nil
 	}
-	found, err := findOrphans.Run(ctx, s.client, []string{pendingKey(l)}, scriptArguments(l, time.Now(), ids)...).StringSlice()
+	found, err := findOrphans.Run(ctx, s.client, []string{pendingKey(l), absentKey(l)}, scriptArguments(l, time.Now(), ids)...).StringSlice()
 	if err != nil {
 		return nil, nil, fmt.Errorf("look at tasks of the queue %s: %w", l.Name, err)
 	}
@@ -421,7 +438,7 @@ const (
 // and returns how many. tracklane archives none, so that an operator did.
 func runArchived(ctx context.Context, client redis.UniversalClient, l *lane.Lane, now time.Time) (ran int, err error) {
 	for more := true; more && ran < maxRunArchived && clock.Sleep(ctx, scanPause); {
-		n, err := runArchivedTasks.Run(ctx, client, []string{pendingKey(l)}, scriptArguments(l, now, nil)...).Int()
+		n, err := runArchivedTasks.Run(ctx, client, []string{pendingKey(l), absentKey(l)}, scriptArguments(l, now, nil)...).Int()
 		if err != nil {
 			return ran, fmt.Errorf("run the archived tasks of the queue %s: %w", l.Name, err)
 		}

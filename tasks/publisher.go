@@ -36,17 +36,16 @@ func taskOptions() []asynq.Option {
 // Any number of goroutines may use one at the same time.
 type publisher struct {
 	client   *asynq.Client
-	redis    *redis.Client // whose connections client uses
-	replicas *replicas
+	redis    redis.UniversalClient // whose connections client uses
 	batching Batching
 	groups   map[string]*groups // by the lane's name
-	replay   *replayBuffer
+	replay   *replayBuffers
 	waiting  *waitingCounter
 }
 
-func newPublisher(client *redis.Client, lanes []*lane.Lane, batching Batching, replay *replayBuffer, waiting *waitingCounter) *publisher {
+func newPublisher(client redis.UniversalClient, lanes []*lane.Lane, batching Batching, replay *replayBuffers, waiting *waitingCounter) *publisher {
 	p := &publisher{
-		client: asynq.NewClientFromRedisClient(client), redis: client, replicas: replay.replicas,
+		client: asynq.NewClientFromRedisClient(client), redis: client,
 		batching: batching, groups: make(map[string]*groups), replay: replay, waiting: waiting,
 	}
 	for _, l := range lanes {
@@ -77,14 +76,17 @@ func (p *publisher) publishPoints(points *lane.Points, do func(write func(contex
 // nil when Redis has acknowledged the write, and its replicas have it. The payload
 // must not change any more: the replay buffer keeps it.
 func (p *publisher) publish(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
-	publish := p.publishAlone
-	if p.replicas.mayExist() {
-		publish = p.publishReplicated
+	replay := p.replay.of(l)
+	var err error
+	if replay.replicas.mayExist() {
+		err = p.publishReplicated(ctx, replay.replicas, l, payload, points)
+	} else {
+		err = p.publishAlone(ctx, l, payload, points)
 	}
-	if err := publish(ctx, l, payload, points); err != nil {
+	if err != nil {
 		return err
 	}
-	p.replay.add(l, payload, points)
+	replay.add(l, payload, points)
 	return nil
 }
 
@@ -93,25 +95,42 @@ func (p *publisher) publishAlone(ctx context.Context, l *lane.Lane, payload []by
 	return p.publishWith(ctx, p.client, l, payload, points)
 }
 
-// publishReplicated publishes a payload and waits for the replicas, through one
-// connection: Redis waits for what the connection that asks has written.
-func (p *publisher) publishReplicated(ctx context.Context, l *lane.Lane, payload []byte, points int) error {
-	conn := p.redis.Conn()
-	defer conn.Close()
-	if err := p.publishWith(ctx, clientOf(conn), l, payload, points); err != nil {
-		return err
+// publishReplicated publishes a payload and waits for the replicas. On a cluster it
+// does so once more when the queue turns out to have moved to another server.
+func (p *publisher) publishReplicated(ctx context.Context, replicas *replicas, l *lane.Lane, payload []byte, points int) error {
+	moved, err := p.publishAndWait(ctx, replicas, l, payload, points)
+	if cluster, is := p.redis.(*redis.ClusterClient); is && moved {
+		findServers(ctx, cluster)
+		_, err = p.publishAndWait(ctx, replicas, l, payload, points)
 	}
-	return p.replicas.await(ctx, conn)
+	return err
+}
+
+// publishAndWait publishes and waits through one connection: Redis waits for what the
+// connection that asks has written.
+func (p *publisher) publishAndWait(ctx context.Context, replicas *replicas, l *lane.Lane, payload []byte, points int) (moved bool, err error) {
+	conn, err := connect(ctx, p.redis, l)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	client, state := clientOf(conn)
+	if err = p.publishWith(ctx, client, l, payload, points); err == nil {
+		err = replicas.await(ctx, conn)
+	}
+	conn.failed(ctx, err)
+	return state.moved, err
 }
 
 // republish publishes an entry of the replay buffer through one connection,
 // within forceTimeout. Its points are counted again: if Redis still has the first
 // task, both are done and subtract them, and if it has lost it, it may have lost
 // their count with it, or not.
-func (p *publisher) republish(ctx context.Context, conn *redis.Conn, e *entry) error {
+func (p *publisher) republish(ctx context.Context, conn slotConnection, e *entry) error {
 	ctx, cancel := context.WithTimeout(ctx, forceTimeout)
 	defer cancel()
-	return p.publishWith(ctx, clientOf(conn), e.lane, e.payload, e.points)
+	client, _ := clientOf(conn)
+	return p.publishWith(ctx, client, e.lane, e.payload, e.points)
 }
 
 func (p *publisher) publishWith(ctx context.Context, client *asynq.Client, l *lane.Lane, payload []byte, points int) error {

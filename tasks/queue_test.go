@@ -265,9 +265,9 @@ func TestReplayBuffer_QueuesAgainWhatARestartedRedisForgot(t *testing.T) {
 	running.Go(func() { e.Run(ctx) })
 	t.Cleanup(func() { stop(); running.Wait() })
 	require.Eventually(t, func() bool {
-		e.publisher.replay.mu.Lock()
-		defer e.publisher.replay.mu.Unlock()
-		return e.publisher.replay.runID != ""
+		e.publisher.replay.all[0].mu.Lock()
+		defer e.publisher.replay.all[0].mu.Unlock()
+		return e.publisher.replay.all[0].runID != ""
 	}, 5*time.Second, 10*time.Millisecond)
 
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 3)))

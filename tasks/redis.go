@@ -12,7 +12,7 @@ import (
 // Connections are the pools through which a process talks to Redis. They differ
 // in their timeouts, and none can take connections from another.
 type Connections struct {
-	Enqueue *redis.Client         // for requests, which give up soon
+	Enqueue redis.UniversalClient // for requests, which give up soon
 	Work    redis.UniversalClient // for workers, which are patient
 	Inspect redis.UniversalClient // for who reads the state of Redis and the queues
 	Browse  redis.UniversalClient // for the queues' web UI, whose visitors the others must not feel
@@ -34,7 +34,7 @@ const (
 )
 
 // Connect makes the pools for the server that options name, of about
-// maxConnections connections together. It does not connect: each command does,
+// maxConnections connections together; of a cluster, for each server. It does not connect: each command does,
 // and fails while Redis is down. A command ends when its context does, and at
 // the latest after the timeout of its pool.
 func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
@@ -45,13 +45,17 @@ func Connect(options redis.UniversalOptions, maxConnections int) *Connections {
 	options.PoolSize = max(1, maxConnections/3)
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
-	pool := func(timeout time.Duration) *redis.Client {
+	pool := func(timeout time.Duration) redis.UniversalClient {
 		own := options
 		own.DialTimeout, own.ReadTimeout, own.WriteTimeout, own.PoolTimeout = timeout, timeout, timeout, timeout
-		if own.MasterName != "" {
+		switch {
+		case own.IsClusterMode:
+			return newClusterClient(own, timeout)
+		case own.MasterName != "":
 			return redis.NewFailoverClient(own.Failover())
+		default:
+			return redis.NewClient(own.Simple())
 		}
-		return redis.NewClient(own.Simple())
 	}
 	connections := &Connections{Enqueue: pool(forceTimeout), Work: pool(workTimeout), Inspect: pool(InspectTimeout)}
 	options.PoolSize = browseConnections
@@ -77,8 +81,7 @@ func (backoffHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 func (backoffHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, command redis.Cmder) error {
 		err := next(ctx, command)
-		var redisErr redis.Error
-		if err == nil || errors.As(err, &redisErr) && !isTransient(redisErr) {
+		if !isFailure(err) {
 			return err
 		}
 		pause := time.NewTimer(errorBackoff)

@@ -19,23 +19,24 @@ import (
 // a replica that takes over lacks what it had not received. A copy is dropped
 // only once it is safe without: when Redis has it on its disk and on its
 // replicas, or PostgreSQL has it. What was not lost is then queued twice and
-// stored once. With appendfsync always and no replica nothing is kept.
+// stored once. With appendfsync always and no replica nothing is kept. It keeps the
+// copies of what one server acknowledged: on a cluster each lane has a buffer.
 type replayBuffer struct {
-	client  *redis.Client // through whose connections points are published
+	client  redis.UniversalClient // through whose connections points are published
+	lane    *lane.Lane            // whose queue the server has
 	publish requeueFunc
 	writer  *store.Writer
 	logger  *slog.Logger
 
 	replicas *replicas // told how many there are
 
-	reportFull func(bool) // told true when there is no room for more entries, and false when there is
+	space *replaySpace
 
 	safe atomic.Bool // Redis cannot forget what it acknowledges
 
 	mu      sync.Mutex
 	entries []*entry // about the oldest first
-	bytes   int
-	runID   string // of the Redis that acknowledges
+	runID   string   // of the Redis that acknowledges
 
 	checking    sync.Mutex   // held while the entries are looked after
 	checkpoints []checkpoint // oldest first
@@ -60,7 +61,7 @@ type checkpoint struct {
 
 // requeueFunc writes an entry to its lane's queue through one connection. It
 // returns nil when Redis has acknowledged the write.
-type requeueFunc func(ctx context.Context, conn *redis.Conn, e *entry) error
+type requeueFunc func(ctx context.Context, conn slotConnection, e *entry) error
 
 const (
 	// replayInterval is how often Redis is asked what is safe.
@@ -103,13 +104,23 @@ func (r *replayBuffer) add(l *lane.Lane, payload []byte, points int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.entries = append(r.entries, &entry{time.Now(), r.runID, l, payload, points})
-	r.resize(len(payload))
+	r.space.resize(len(payload))
 }
 
-// resize counts bytes that are added or dropped. The lock must be held.
-func (r *replayBuffer) resize(bytes int) {
-	r.bytes += bytes
-	r.reportFull(r.bytes > replayBytes)
+// replaySpace is what the copies of a process take. Any number of goroutines may use
+// one at the same time.
+type replaySpace struct {
+	mu         sync.Mutex
+	bytes      int
+	reportFull func(bool) // told true when there is no room for more copies, and false when there is
+}
+
+// resize counts bytes that are added or dropped.
+func (s *replaySpace) resize(bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bytes += bytes
+	s.reportFull(s.bytes > replayBytes)
 }
 
 // run looks after the entries until ctx ends.
@@ -125,18 +136,50 @@ func (r *replayBuffer) run(ctx context.Context) {
 func (r *replayBuffer) check(ctx context.Context) {
 	r.checking.Lock()
 	defer r.checking.Unlock()
-	conn := r.client.Conn()
-	defer conn.Close()
-	asked := time.Now()
-	if state, err := askDurability(ctx, conn); err == nil {
-		r.observe(asked, state)
-		if err := r.requeue(ctx, conn, state.runID); err != nil && ctx.Err() == nil {
-			r.logger.Warn("Redis did not accept again what it had acknowledged; trying once more", "error", err)
-		}
-	}
+	r.checkServer(ctx)
 	if r.oldest().Before(time.Now().Add(-saveAge)) {
 		r.save(ctx)
 	}
+}
+
+// checkServer asks the server and drops or queues again what it says. One that does
+// not respond says nothing.
+func (r *replayBuffer) checkServer(ctx context.Context) {
+	conn, err := connect(ctx, r.client, r.lane)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	asked := time.Now()
+	state, err := askDurability(ctx, conn)
+	if err == nil {
+		err = conn.confirm(ctx, r.lane)
+	}
+	if err != nil {
+		conn.failed(ctx, err)
+		return
+	}
+	r.observe(asked, state)
+	if err := r.requeue(ctx, conn, state.runID); err != nil {
+		conn.failed(ctx, err)
+		if ctx.Err() == nil {
+			r.logger.Warn("Redis did not accept again what it had acknowledged; trying once more", "error", err)
+		}
+	}
+}
+
+// probe returns nil if the server accepts writes and its replicas receive them.
+func (r *replayBuffer) probe(ctx context.Context) error {
+	conn, err := connect(ctx, r.client, r.lane)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err = probe(ctx, conn, r.lane); err == nil {
+		err = r.replicas.await(ctx, conn)
+	}
+	conn.failed(ctx, err)
+	return err
 }
 
 // observe is told what Redis answered when it was asked at asked, and drops what
@@ -178,7 +221,7 @@ func (r *replayBuffer) observe(asked time.Time, state durability) {
 func (r *replayBuffer) dropBefore(at time.Time) {
 	n := 0
 	for n < len(r.entries) && r.entries[n].runID == r.runID && r.entries[n].at.Before(at) {
-		r.resize(-len(r.entries[n].payload))
+		r.space.resize(-len(r.entries[n].payload))
 		r.entries[n] = nil
 		n++
 	}
@@ -208,7 +251,7 @@ func (r *replayBuffer) held(keep func(*entry) bool) (held []*entry) {
 }
 
 // requeue queues those entries again that another Redis than runID acknowledged.
-func (r *replayBuffer) requeue(ctx context.Context, conn *redis.Conn, runID string) error {
+func (r *replayBuffer) requeue(ctx context.Context, conn slotConnection, runID string) error {
 	lost := r.held(func(e *entry) bool { return e.runID != runID })
 	if len(lost) == 0 {
 		return nil
@@ -287,7 +330,7 @@ func (r *replayBuffer) drop(entries []*entry) {
 	defer r.mu.Unlock()
 	r.entries = slices.DeleteFunc(r.entries, func(e *entry) bool { return gone[e] })
 	for _, e := range entries {
-		r.resize(-len(e.payload))
+		r.space.resize(-len(e.payload))
 	}
 }
 

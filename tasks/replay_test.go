@@ -56,21 +56,21 @@ func connectTo(t *testing.T, server *devservers.Redis) *Connections {
 func TestReplayBuffer_KeepsNothingUnderAppendfsyncAlways(t *testing.T) {
 	t.Parallel()
 	e, l, _ := newDurableEnqueuer(t, connectTo(t, realRedis(t, t.TempDir())))
-	e.publisher.replay.check(t.Context())
+	e.publisher.replay.all[0].check(t.Context())
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 3)))
-	assert.True(t, e.publisher.replay.isEmpty())
+	assert.True(t, e.publisher.replay.all[0].isEmpty())
 }
 
 func TestReplayBuffer_DropsWhatRedisHasSynced(t *testing.T) {
 	t.Parallel()
 	e, l, pool := newDurableEnqueuer(t, connectTo(t, realRedis(t, t.TempDir(), "--appendfsync", "everysec")))
-	r := e.publisher.replay
+	r := e.publisher.replay.all[0]
 	r.check(t.Context())
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 3)))
 	r.check(t.Context())
 	assert.False(t, r.isEmpty(), "its sync has not begun")
 	require.Eventually(t, func() bool { r.check(t.Context()); return r.isEmpty() }, 30*time.Second, 50*time.Millisecond)
-	assert.Zero(t, r.bytes)
+	assert.Zero(t, r.space.bytes)
 	t.Log("rows that did not need to be stored:", countStored(t, pool))
 }
 
@@ -93,7 +93,7 @@ func TestReplayBuffer_SavesWhatAFullDiskKeepsRedisFromWriting(t *testing.T) {
 			t.Cleanup(func() { assert.NoError(t, syscall.Unmount(disk, syscall.MNT_DETACH)) })
 			server := realRedis(t, disk, "--appendfsync", "everysec")
 			e, l, pool := newDurableEnqueuer(t, connectTo(t, server))
-			r := e.publisher.replay
+			r := e.publisher.replay.all[0]
 			r.check(t.Context())
 			acknowledged := 0
 			require.Eventually(t, func() bool {
@@ -132,7 +132,7 @@ func TestReplayBuffer_FlushSavesWhenRedisIsDead(t *testing.T) {
 	defer cancel()
 	e.Flush(ctx)
 	require.NoError(t, ctx.Err())
-	assert.True(t, e.publisher.replay.isEmpty())
+	assert.True(t, e.publisher.replay.all[0].isEmpty())
 	assert.Equal(t, 700, countStored(t, pool)) // the three are the first of the 700
 }
 
@@ -140,11 +140,11 @@ func TestEnqueuer_BypassesRedisWhileTheReplayBufferIsFull(t *testing.T) {
 	t.Parallel()
 	e, l, _ := newDurableEnqueuer(t, connectTo(t, realRedis(t, t.TempDir(), "--appendfsync", "everysec")))
 	for range 65 {
-		e.publisher.replay.add(l, make([]byte, 1<<20), 1)
+		e.publisher.replay.all[0].add(l, make([]byte, 1<<20), 1)
 	}
 	require.ErrorIs(t, e.Enqueue(t.Context(), examplePoints(l, 3)), ErrUnavailable)
 	require.ErrorIs(t, e.EnqueueBypassingBreaker(t.Context(), examplePoints(l, 3)), ErrUnavailable)
-	assert.Len(t, e.publisher.replay.entries, 65, "a copy was dropped for want of room")
+	assert.Len(t, e.publisher.replay.all[0].entries, 65, "a copy was dropped for want of room")
 }
 
 func TestReplayBuffer_DoesNotCountTheOldMasterAsHavingThem(t *testing.T) {
@@ -165,7 +165,7 @@ func TestReplayBuffer_DoesNotCountTheOldMasterAsHavingThem(t *testing.T) {
 	}, 50)
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
 	e, l, _ := newDurableEnqueuer(t, connections)
-	r := e.publisher.replay
+	r := e.publisher.replay.all[0]
 	r.check(t.Context())
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 700)))
 
@@ -184,7 +184,7 @@ func TestReplayBuffer_NoticesARestartAfterAnOutage(t *testing.T) {
 	server := realRedis(t, t.TempDir(), "--appendonly", "no")
 	connections := connectTo(t, server)
 	e, l, _ := newDurableEnqueuer(t, connections)
-	r := e.publisher.replay
+	r := e.publisher.replay.all[0]
 	r.check(t.Context())
 	require.NoError(t, e.Enqueue(t.Context(), examplePoints(l, 700)))
 	require.NoError(t, server.Kill())

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // replicas holds a write back until the replicas of Redis have it: one of them may
@@ -32,7 +30,7 @@ func (r *replicas) mayExist() bool { return r.required.Load() != 0 }
 // await returns nil when as many replicas as are required have what was written
 // through the connection. It returns an error when they do not have it by the
 // deadline of ctx, which there must be.
-func (r *replicas) await(ctx context.Context, conn *redis.Conn) error {
+func (r *replicas) await(ctx context.Context, conn slotConnection) error {
 	required := r.required.Load()
 	if required == unknownReplicas {
 		state, err := askDurability(ctx, conn)

@@ -222,7 +222,7 @@ type waitingHealer struct {
 // queue is empty, and that it has not changed; or find it negative. What processes
 // have not flushed explains the first look only, so calls must be at least 3 s apart.
 func (h *waitingHealer) heal(ctx context.Context) (healed bool, err error) {
-	found, err := healWaiting.Run(ctx, h.client, []string{waitingKey(h.lane)}, queuePrefix(h.lane), h.last, groupCount).StringSlice()
+	found, err := healWaiting.Run(ctx, h.client, []string{waitingKey(h.lane), absentKey(h.lane)}, queuePrefix(h.lane), h.last, groupCount).StringSlice()
 	if err != nil {
 		return false, fmt.Errorf("check the number of waiting points of the queue %s: %w", h.lane.Name, err)
 	}

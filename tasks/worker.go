@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,22 +173,21 @@ func (w *Worker) waitForRedis(ctx context.Context) bool {
 	}
 }
 
-// registerQueues makes the queues known to asynq's tools, which list a queue
-// only after its first task, and none when Redis has lost its data.
-func (w *Worker) registerQueues(ctx context.Context) {
-	var names []any
-	for name := range w.lanes {
-		names = append(names, name)
+// registerQueues makes queues known to asynq's tools, which list a queue only after
+// its first task, and none when Redis has lost its data.
+func registerQueues(ctx context.Context, client redis.UniversalClient, names []string) error {
+	if err := client.SAdd(ctx, queuesKey, names).Err(); err != nil {
+		return fmt.Errorf("register the queues: %w", err)
 	}
-	if err := w.redis.SAdd(ctx, queuesKey, names...).Err(); err != nil && ctx.Err() == nil {
-		w.logger.Warn("queues that are empty do not show in the web UI", "error", err)
-	}
+	return nil
 }
 
 // maintain registers the queues, gives back to them what crashes took away and
 // operators archived, and corrects times in the future.
 func (w *Worker) maintain(ctx context.Context) {
-	w.registerQueues(ctx)
+	if err := registerQueues(ctx, w.redis, slices.Collect(maps.Keys(w.lanes))); err != nil && ctx.Err() == nil {
+		w.logger.Warn("queues that are empty do not show in the web UI", "error", err)
+	}
 	for _, c := range w.crashed {
 		batches, groups, err := c.recover(ctx, time.Now())
 		if batches+groups > 0 {
