@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"tracklane/internal/metrics"
@@ -112,9 +113,9 @@ func (s Snapshot) Reasons() []string {
 	}
 	switch {
 	case !s.Database.Connected && !s.Redis.Connected:
-		add("Redis and the database are both down: points are refused with 503.")
+		add("%s and the database are both down: points are refused with 503.", s.downRedis())
 	case !s.Redis.Connected:
-		add("Redis is down: points go straight to the database.")
+		add("%s is down: points go straight to the database.", s.downRedis())
 	case !s.Database.Connected:
 		add("The database is down: points wait in Redis.")
 	}
@@ -170,27 +171,68 @@ func certificateError(err error) error {
 	return nil
 }
 
-// addRedisReasons adds what is wrong with a Redis that responds.
+// downRedis names a Redis that does not respond: of a cluster, the masters that do not.
+func (s Snapshot) downRedis() string {
+	var down []string
+	for _, server := range s.Redis.Masters {
+		if !server.Connected {
+			down = append(down, server.Address)
+		}
+	}
+	return redisAt(down)
+}
+
+// redisAt names Redis, or servers of a cluster.
+func redisAt(addresses []string) string {
+	if len(addresses) == 0 {
+		return "Redis"
+	}
+	return "Redis at " + strings.Join(addresses, " and ")
+}
+
+// addRedisReasons adds what is wrong with a Redis that responds. What is wrong with
+// several masters of a cluster in the same way is one reason.
 func (s Snapshot) addRedisReasons(add func(format string, values ...any)) {
-	if policy := s.Redis.MaxMemoryPolicy; policy != "" && policy != "noeviction" {
-		add("Redis may drop queued points: its maxmemory-policy is %s, set it to noeviction.", policy)
+	addresses := make(map[string][]string) // by the reason
+	formats := []string{}
+	for _, server := range s.Redis.Servers() {
+		for _, format := range serverReasons(server) {
+			if addresses[format] == nil {
+				formats = append(formats, format)
+				addresses[format] = []string{}
+			}
+			if server.Address != "" {
+				addresses[format] = append(addresses[format], server.Address)
+			}
+		}
 	}
-	switch fsync := s.Redis.AppendFsync; {
-	case !s.Redis.AppendOnly:
-		add("Redis keeps queued points in memory only: set appendonly to yes.")
-	case fsync == "everysec" || fsync == "no":
-		add("Redis acknowledges points before they are on its disk: its appendfsync is %s, set it to always.", fsync)
-	}
-	if s.Redis.Replicas > 0 && s.Redis.MinReplicas == "0" {
-		add("A replica that takes over would lack acknowledged points: set Redis's min-replicas-to-write to 1 and min-replicas-max-lag to 10.")
-	}
-	if offset := s.Redis.ClockOffset; offset.Abs() > tasks.ClockTolerance {
-		add("The clock of this process differs by %s from that of Redis: synchronize the clocks of all machines.",
-			offset.Abs().Round(time.Second))
+	for _, format := range formats {
+		add(format, redisAt(addresses[format]))
 	}
 	if len(s.Workers) == 0 {
 		add("No worker is alive: points wait in Redis.")
 	}
+}
+
+// serverReasons are formats for the name of a server.
+func serverReasons(server tasks.Redis) (formats []string) {
+	if policy := server.MaxMemoryPolicy; policy != "" && policy != "noeviction" {
+		formats = append(formats, "%s may drop queued points: its maxmemory-policy is "+policy+", set it to noeviction.")
+	}
+	switch fsync := server.AppendFsync; {
+	case !server.AppendOnly:
+		formats = append(formats, "%s keeps queued points in memory only: set appendonly to yes.")
+	case fsync == "everysec" || fsync == "no":
+		formats = append(formats, "%s acknowledges points before they are on its disk: its appendfsync is "+fsync+", set it to always.")
+	}
+	if server.Replicas > 0 && server.MinReplicas == "0" {
+		formats = append(formats, "A replica of %s that takes over would lack acknowledged points: set min-replicas-to-write to 1 and min-replicas-max-lag to 10.")
+	}
+	if offset := server.ClockOffset; offset.Abs() > tasks.ClockTolerance {
+		formats = append(formats, fmt.Sprintf("The clock of this process differs by %s from that of %%s: synchronize the clocks of all machines.",
+			offset.Abs().Round(time.Second)))
+	}
+	return formats
 }
 
 // addQueueReasons adds what is wrong with the queues.

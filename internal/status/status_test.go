@@ -95,15 +95,24 @@ func TestSnapshot_Reasons(t *testing.T) {
 		state  State
 		reason string
 	}{
-		"both down":       {func(s *Snapshot) { s.Database, s.Redis, s.RedisWritable = Database{}, tasks.Redis{}, false }, Unhealthy, "Redis and the database are both down"},
-		"Redis down":      {func(s *Snapshot) { s.Redis, s.RedisWritable = tasks.Redis{}, false }, Degraded, "Redis is down"},
-		"database down":   {func(s *Snapshot) { s.Database = Database{} }, Degraded, "The database is down"},
-		"eviction":        {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
-		"in memory":       {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
-		"a late fsync":    {func(s *Snapshot) { s.Redis.AppendFsync = "everysec" }, Degraded, "appendfsync is everysec, set it to always"},
-		"lone master":     {func(s *Snapshot) { s.Redis.Replicas, s.Redis.MinReplicas = 1, "0" }, Degraded, "set Redis's min-replicas-to-write to 1"},
-		"a fast clock":    {func(s *Snapshot) { s.Redis.ClockOffset = 10 * time.Minute }, Degraded, "differs by 10m0s from that of Redis"},
-		"a slow clock":    {func(s *Snapshot) { s.Redis.ClockOffset = -3 * time.Second }, Degraded, "differs by 3s from that of Redis"},
+		"both down":     {func(s *Snapshot) { s.Database, s.Redis, s.RedisWritable = Database{}, tasks.Redis{}, false }, Unhealthy, "Redis and the database are both down"},
+		"Redis down":    {func(s *Snapshot) { s.Redis, s.RedisWritable = tasks.Redis{}, false }, Degraded, "Redis is down"},
+		"database down": {func(s *Snapshot) { s.Database = Database{} }, Degraded, "The database is down"},
+		"eviction":      {func(s *Snapshot) { s.Redis.MaxMemoryPolicy = "allkeys-lru" }, Degraded, "maxmemory-policy is allkeys-lru"},
+		"in memory":     {func(s *Snapshot) { s.Redis.AppendOnly = false }, Degraded, "set appendonly to yes"},
+		"a late fsync":  {func(s *Snapshot) { s.Redis.AppendFsync = "everysec" }, Degraded, "appendfsync is everysec, set it to always"},
+		"lone master":   {func(s *Snapshot) { s.Redis.Replicas, s.Redis.MinReplicas = 1, "0" }, Degraded, "A replica of Redis that takes over would lack acknowledged points: set min-replicas-to-write to 1"},
+		"a fast clock":  {func(s *Snapshot) { s.Redis.ClockOffset = 10 * time.Minute }, Degraded, "differs by 10m0s from that of Redis"},
+		"a slow clock":  {func(s *Snapshot) { s.Redis.ClockOffset = -3 * time.Second }, Degraded, "differs by 3s from that of Redis"},
+		"a master down": {func(s *Snapshot) {
+			s.Redis, s.RedisWritable = tasks.Redis{Masters: []tasks.Redis{{Address: "one:1", Connected: true}, {Address: "two:1"}, {Address: "three:1"}}}, false
+		}, Degraded, "Redis at two:1 and three:1 is down: points go straight to the database."},
+		"odd masters": {func(s *Snapshot) {
+			one, two, three := s.Redis, s.Redis, s.Redis
+			one.Address, two.Address, three.Address = "one:1", "two:1", "three:1"
+			one.AppendFsync, three.AppendFsync = "everysec", "everysec"
+			s.Redis.Masters = []tasks.Redis{one, two, three}
+		}, Degraded, "Redis at one:1 and three:1 acknowledges points before they are on its disk: its appendfsync is everysec"},
 		"no fsync":        {func(s *Snapshot) { s.Redis.AppendFsync = "no" }, Degraded, "appendfsync is no, set it to always"},
 		"no worker":       {func(s *Snapshot) { s.Workers = nil }, Degraded, "No worker is alive"},
 		"archived tasks":  {func(s *Snapshot) { s.Lanes[0].Queue.Archived = 3 }, Degraded, "live has 3 archived tasks"},
