@@ -19,6 +19,7 @@ import (
 // look into the database. Any number of goroutines may use it.
 type Publisher struct {
 	redis   redis.UniversalClient
+	cluster bool
 	channel string
 	queue   chan []byte
 
@@ -49,7 +50,8 @@ func Channel(database int) string { return fmt.Sprintf("tracklane:live:%d", data
 
 // NewPublisher returns a publisher that uses a channel of Redis. Run makes it work.
 func NewPublisher(client redis.UniversalClient, channel string) *Publisher {
-	return &Publisher{redis: client, channel: channel, queue: make(chan []byte, publishQueue)}
+	_, cluster := client.(*redis.ClusterClient)
+	return &Publisher{redis: client, cluster: cluster, channel: channel, queue: make(chan []byte, publishQueue)}
 }
 
 // Publish publishes points that were committed, if they are of the lane live and
@@ -115,7 +117,9 @@ func (p *Publisher) send(ctx context.Context, message []byte) {
 	if err != nil {
 		p.gap.Store(true)
 	}
-	if err != nil || listeners == 0 {
+	// A server of a cluster passes a message on to the others, and counts those alone
+	// who listen to itself.
+	if err != nil || listeners == 0 && !p.cluster {
 		p.quietUntil.Store(time.Now().Add(quietTime).UnixNano())
 	}
 }
