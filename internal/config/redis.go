@@ -24,12 +24,15 @@ type Redis struct {
 	//	redis://[user:password@]host[:6379][/db]
 	//	rediss://[user:password@]host[:6379][/db]
 	//	redis-sentinel://[user:password@]host[:26379][,host[:26379]…]/master[/db]
+	//	redis-cluster://[user:password@]host[:6379][,host[:6379]…]
+	//	rediss-cluster://[user:password@]host[:6379][,host[:6379]…]
 	//
-	// with TLS in the second. The master's name and the database may stand in
+	// with TLS in the second and the last. The master's name and the database may stand in
 	// the query instead, as ?master= and ?db=. User and password are those of
 	// the Redis servers; Sentinels that want a password of their own get it
-	// from ?sentinel_password= (and ?sentinel_username=).
-	URL string `env:"REDIS_URL" format:"redis" secret:"true" help:"whole URL, wins over the next five: redis://, rediss://, redis-sentinel://"`
+	// from ?sentinel_password= (and ?sentinel_username=). The hosts of a cluster are
+	// some of its servers, which name the others; its only database is 0.
+	URL string `env:"REDIS_URL" format:"redis" secret:"true" help:"whole URL, wins over the next five: redis://, rediss://, redis-sentinel://, redis-cluster://, rediss-cluster://"`
 
 	// Host is the Redis server's host. Default "localhost", or "redis" in
 	// production.
@@ -58,7 +61,7 @@ type Redis struct {
 
 // Options returns where Redis is and how to log in, for
 // redis.NewUniversalClient: addresses, database, users, passwords, the name of
-// a Sentinel master and TLS. Timeouts, retries and pool sizes are left at
+// a Sentinel master, whether it is a cluster, and TLS. Timeouts, retries and pool sizes are left at
 // their zero values, for the caller to set. The error never holds any part of
 // URL.
 func (r Redis) Options() (*redis.UniversalOptions, error) {
@@ -74,7 +77,8 @@ func (r Redis) Options() (*redis.UniversalOptions, error) {
 }
 
 const redisForm = "redis://[user:password@]host[:port][/db], the same with rediss://, " +
-	"or redis-sentinel://[user:password@]host[:port][,host[:port]...]/master[/db]"
+	"redis-sentinel://[user:password@]host[:port][,host[:port]...]/master[/db], " +
+	"redis-cluster://[user:password@]host[:port][,host[:port]...], or the same with rediss-cluster://"
 
 // parseRedisURL reads the forms that Redis.URL documents. It does not use
 // url.Parse for the whole, which knows no lists of hosts and quotes the URL in
@@ -89,8 +93,16 @@ func parseRedisURL(text string) (*redis.UniversalOptions, error) {
 
 func readRedisURL(text string) (*redis.UniversalOptions, error) {
 	scheme, rest, _ := strings.Cut(text, "://")
-	sentinel := scheme == "redis-sentinel"
-	if scheme != "redis" && scheme != "rediss" && !sentinel {
+	var sentinel, cluster, encrypted bool
+	switch scheme {
+	case "redis":
+	case "rediss":
+		encrypted = true
+	case "redis-sentinel":
+		sentinel = true
+	case "redis-cluster", "rediss-cluster":
+		cluster, encrypted = true, scheme == "rediss-cluster"
+	default:
 		return nil, errors.New("the scheme is not known")
 	}
 
@@ -99,7 +111,7 @@ func readRedisURL(text string) (*redis.UniversalOptions, error) {
 	if strings.ContainsAny(rest, "# \t\r\n") || strings.Contains(path, "@") {
 		return nil, errors.New("special characters of user and password have to be percent-encoded")
 	}
-	hosts, options := authority, &redis.UniversalOptions{}
+	hosts, options := authority, &redis.UniversalOptions{IsClusterMode: cluster}
 	if at := strings.LastIndex(authority, "@"); at >= 0 {
 		hosts = authority[at+1:]
 		user, password, _ := strings.Cut(authority[:at], ":")
@@ -133,15 +145,20 @@ func readRedisURL(text string) (*redis.UniversalOptions, error) {
 			}
 		}
 	}
-	if options.Addrs, err = redisAddresses(hosts, port, sentinel); err != nil {
+	if options.Addrs, err = redisAddresses(hosts, port, sentinel || cluster); err != nil {
 		return nil, err
 	}
 	if options.DB, err = redisDatabase(strings.TrimSuffix(path, "/"), query.Get("db")); err != nil {
 		return nil, err
 	}
-	if scheme == "rediss" {
-		host, _, _ := net.SplitHostPort(options.Addrs[0])
-		options.TLSConfig = &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	if cluster && options.DB != 0 {
+		return nil, errors.New("a cluster has no database but 0")
+	}
+	if encrypted {
+		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		if !cluster { // whose servers have a name each
+			options.TLSConfig.ServerName, _, _ = net.SplitHostPort(options.Addrs[0])
+		}
 	}
 	return options, nil
 }
@@ -180,7 +197,7 @@ func redisAddresses(hosts, defaultPort string, many bool) ([]string, error) {
 		addresses = append(addresses, net.JoinHostPort(host, port))
 	}
 	if len(addresses) > 1 && !many {
-		return nil, errors.New("several hosts go with redis-sentinel:// only")
+		return nil, errors.New("several hosts go with redis-sentinel:// and redis-cluster:// only")
 	}
 	return addresses, nil
 }

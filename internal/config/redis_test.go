@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -67,6 +68,16 @@ func redisCases() []redisCase {
 			[]string{"REDIS_URL=redis-sentinel://one/7?master=tracks"},
 			redis.UniversalOptions{Addrs: []string{"one:26379"}, MasterName: "tracks", DB: 7},
 		},
+		{
+			"a cluster, of which some servers are named",
+			[]string{"REDIS_URL=redis-cluster://lane:key@one:7000,two,[::1]/0"},
+			redis.UniversalOptions{Addrs: []string{"one:7000", "two:6379", "[::1]:6379"}, IsClusterMode: true, Username: "lane", Password: "key"},
+		},
+		{
+			"a cluster, of which one server is named",
+			[]string{"REDIS_URL=redis-cluster://one"},
+			redis.UniversalOptions{Addrs: []string{"one:6379"}, IsClusterMode: true},
+		},
 	}
 }
 
@@ -91,13 +102,25 @@ func TestRedis_OptionsOfARedissURLVerifyTheServer(t *testing.T) {
 	assert.False(t, options.TLSConfig.InsecureSkipVerify)
 }
 
+// Each server of a cluster is verified by the name or the address at which it is reached.
+func TestRedis_OptionsOfARedissClusterURLVerifyEachServer(t *testing.T) {
+	options, err := config.Redis{URL: "rediss-cluster://:key@one.example,two.example"}.Options()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"one.example:6379", "two.example:6379"}, options.Addrs)
+	assert.True(t, options.IsClusterMode)
+	require.NotNil(t, options.TLSConfig)
+	assert.Empty(t, options.TLSConfig.ServerName)
+	assert.False(t, options.TLSConfig.InsecureSkipVerify)
+}
+
 func TestRedis_OptionsChooseTheKindOfClient(t *testing.T) {
 	tests := []struct {
 		name, url string
 		want      string
 	}{
-		{"a single server for redis://", "redis://queue", "Redis<queue:6379 db:0>"},
-		{"a failover client for redis-sentinel://", "redis-sentinel://one,two/tracks", "Redis<FailoverClient db:0>"},
+		{"a single server for redis://", "redis://queue", "*redis.Client Redis<queue:6379 db:0>"},
+		{"a failover client for redis-sentinel://", "redis-sentinel://one,two/tracks", "*redis.Client Redis<FailoverClient db:0>"},
+		{"a cluster client for redis-cluster://", "redis-cluster://one", "*redis.ClusterClient"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -105,8 +128,11 @@ func TestRedis_OptionsChooseTheKindOfClient(t *testing.T) {
 			require.NoError(t, err)
 			client := redis.NewUniversalClient(options)
 			defer func() { require.NoError(t, client.Close()) }()
-			require.IsType(t, &redis.Client{}, client)
-			assert.Equal(t, test.want, client.(*redis.Client).String())
+			kind := fmt.Sprintf("%T", client)
+			if single, ok := client.(*redis.Client); ok {
+				kind += " " + single.String()
+			}
+			assert.Equal(t, test.want, kind)
 		})
 	}
 }
@@ -117,7 +143,9 @@ func TestRedis_OptionsSayWhatIsWrongWithAURL(t *testing.T) {
 	}{
 		{"no scheme", "queue:6379", "the scheme is not known"},
 		{"a scheme of another program", "http://queue", "the scheme is not known"},
-		{"a cluster", "redis-cluster://queue", "the scheme is not known"},
+		{"a database of a cluster", "redis-cluster://one,two/1", "a cluster has no database but 0"},
+		{"no host of a cluster after a comma", "rediss-cluster://one,", "a host is missing or malformed"},
+		{"a master of a cluster", "redis-cluster://one?master=tracks", "master goes with redis-sentinel:// only"},
 		{"no host", "redis://", "a host is missing or malformed"},
 		{"no host beside a port", "redis://:6379", "a host is missing or malformed"},
 		{"no host after a comma", "redis-sentinel://one,/tracks", "a host is missing or malformed"},
@@ -129,7 +157,7 @@ func TestRedis_OptionsSayWhatIsWrongWithAURL(t *testing.T) {
 		{"a database below zero", "redis://queue/-1", "the database is not a number from 0 to 65535"},
 		{"two databases", "redis://queue/1?db=2", "the database is there twice, in the path and as db"},
 		{"the same parameter twice", "redis://queue?db=1&db=2", "db is there more than once"},
-		{"several hosts without a Sentinel", "redis://one,two", "several hosts go with redis-sentinel:// only"},
+		{"several hosts without a Sentinel", "redis://one,two", "several hosts go with redis-sentinel:// and redis-cluster:// only"},
 		{"a master without a Sentinel", "redis://queue?master=tracks", "master goes with redis-sentinel:// only"},
 		{"a Sentinel without a master", "redis-sentinel://one", "the name of the master is missing or not rightly percent-encoded"},
 		{"a master that is not rightly encoded", "redis-sentinel://one/%zz", "the name of the master is missing or not rightly percent-encoded"},
@@ -144,7 +172,8 @@ func TestRedis_OptionsSayWhatIsWrongWithAURL(t *testing.T) {
 			_, err := config.Redis{URL: test.url}.Options()
 			assert.EqualError(t, err, "REDIS_URL (value not shown): "+test.want+"; must be "+
 				"redis://[user:password@]host[:port][/db], the same with rediss://, "+
-				"or redis-sentinel://[user:password@]host[:port][,host[:port]...]/master[/db]")
+				"redis-sentinel://[user:password@]host[:port][,host[:port]...]/master[/db], "+
+				"redis-cluster://[user:password@]host[:port][,host[:port]...], or the same with rediss-cluster://")
 		})
 	}
 }
