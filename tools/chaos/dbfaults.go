@@ -43,7 +43,9 @@ func (tb *testbed) migrateUnderLoad(ctx context.Context) error {
 	if err == nil {
 		err = tb.prepareDatabase(ctx)
 	}
-	tb.proxies[proxyName(apiNames[0], redisName)].set(conditions{})
+	if tb.Cluster == nil {
+		tb.proxies[proxyName(apiNames[0], redisName)].set(conditions{})
+	}
 	return err
 }
 

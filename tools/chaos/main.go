@@ -9,6 +9,7 @@
 // so.
 //
 //	go run ./tools/chaos --minutes 30 --seed 1 --report report.md
+//	go run ./tools/chaos --minutes 30 --seed 1 --redis-cluster
 //
 // The exit status is 0 when nothing was wrong, 1 when something was or the run
 // could not be carried out, 2 for wrong usage. The data and logs of a run that
@@ -45,6 +46,7 @@ func command(ctx context.Context, arguments []string) int {
 	minutes := flags.Float64("minutes", 30, "how long the faults go on; one `minute` at the least")
 	seed := flags.Uint64("seed", 1, "repeats the faults of an earlier run")
 	appendSync := flags.String("appendfsync", "always", "Redis's appendfsync: everysec or always")
+	cluster := flags.Bool("redis-cluster", false, "let Redis be a cluster of three masters with a replica each")
 	report := flags.String("report", "", "write the report to this `file` as well, in Markdown")
 	switch err := flags.Parse(arguments); {
 	case errors.Is(err, flag.ErrHelp):
@@ -56,7 +58,7 @@ func command(ctx context.Context, arguments []string) int {
 		return exitUsage
 	}
 	found, err := run(ctx, options{
-		seed: *seed, duration: time.Duration(*minutes * float64(time.Minute)), progress: os.Stderr, appendSync: *appendSync,
+		seed: *seed, duration: time.Duration(*minutes * float64(time.Minute)), progress: os.Stderr, appendSync: *appendSync, cluster: *cluster,
 	})
 	if err == nil {
 		err = writeReport(&found, *report)

@@ -112,6 +112,9 @@ func (n *nemesis) apply(ctx context.Context, f fault) (note string, err error) {
 	tb := n.testbed
 	over := time.Now().Add(f.Lasts)
 	lasting := func() { clock.Sleep(ctx, time.Until(over)) }
+	if f.Target == redisName && tb.Cluster != nil {
+		return tb.strikeCluster(ctx, f, over)
+	}
 	switch f.Kind {
 	case kill:
 		return n.kill(ctx, f, over)

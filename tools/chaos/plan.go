@@ -37,6 +37,9 @@ const (
 	redisFailover    kind = "failover to a lagging replica"
 	postgresFailover kind = "failover to a synchronous standby"
 
+	// Of a Redis Cluster: a queue goes to another master.
+	slotMoved kind = "slot moved to another master"
+
 	// Of an API, while Redis is down and has forgotten what it had not synced.
 	stopInOutage kind = "SIGTERM while Redis is down"
 
@@ -188,14 +191,13 @@ const (
 	recoveryOfFailover = 15 * time.Second // the new server is made, too
 )
 
-// makePlan returns the faults of a run. The same seed and duration give the
-// same plan. After the first migration, each kind comes up before any comes up
+// makePlan returns the faults of a run, of those that may come. The same seed and
+// duration give the same plan. After the first migration, each kind comes up before any comes up
 // again as often as its faultSpec has weight; the four kills come first, that of a
 // worker before all, whose tasks are the last to come back. No target has two
 // faults at a time.
-func makePlan(seed uint64, duration time.Duration) []fault {
+func makePlan(seed uint64, duration time.Duration, all []faultSpec) []fault {
 	random := rand.New(rand.NewPCG(seed, 0))
-	all := faultSpecs()
 	pool := shuffled(all, random)
 	for i, first := range all[:4] {
 		at := slices.IndexFunc(pool, func(s faultSpec) bool {

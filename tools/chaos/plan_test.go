@@ -9,27 +9,39 @@ import (
 )
 
 func TestMakePlan_FollowsFromSeedAndDuration(t *testing.T) {
-	assert.Equal(t, makePlan(5, 10*time.Minute), makePlan(5, 10*time.Minute))
-	assert.NotEqual(t, makePlan(5, 10*time.Minute), makePlan(6, 10*time.Minute))
+	assert.Equal(t, makePlan(5, 10*time.Minute, faultSpecs()), makePlan(5, 10*time.Minute, faultSpecs()))
+	assert.NotEqual(t, makePlan(5, 10*time.Minute, faultSpecs()), makePlan(6, 10*time.Minute, faultSpecs()))
 }
 
 func TestMakePlan_HalfAnHourHas250FaultsOfEveryKind(t *testing.T) {
-	for seed := range uint64(50) {
-		plan := makePlan(seed, 30*time.Minute)
-		require.GreaterOrEqual(t, len(plan), 255, "seed %d", seed)
-		kinds := make(map[kind]bool)
-		for _, f := range plan {
-			kinds[f.Kind] = true
+	for _, specs := range [][]faultSpec{faultSpecs(), clusterFaultSpecs()} {
+		for seed := range uint64(50) {
+			plan := makePlan(seed, 30*time.Minute, specs)
+			require.GreaterOrEqual(t, len(plan), 250, "seed %d", seed)
+			kinds := make(map[kind]bool)
+			for _, f := range plan {
+				kinds[f.Kind] = true
+			}
+			for _, s := range specs {
+				require.True(t, kinds[s.kind], "seed %d has no %s", seed, s.kind)
+			}
 		}
-		for _, s := range faultSpecs() {
-			require.True(t, kinds[s.kind], "seed %d has no %s", seed, s.kind)
+	}
+}
+
+func TestClusterFaultSpecs_StrikeNothingThatAClusterLacks(t *testing.T) {
+	for _, s := range clusterFaultSpecs() {
+		assert.NotEmpty(t, s.targets, s.kind)
+		for _, name := range s.targets {
+			assert.NotContains(t, name, " to "+redisName, s.kind)
 		}
+		assert.Empty(t, s.also, s.kind)
 	}
 }
 
 func TestMakePlan_NinetySecondsKillEverySortOfProcess(t *testing.T) {
 	for seed := range uint64(50) {
-		plan := makePlan(seed, 90*time.Second)
+		plan := makePlan(seed, 90*time.Second, faultSpecs())
 		require.GreaterOrEqual(t, len(plan), 10, "seed %d", seed)
 		var killed []string
 		for _, f := range plan[1:5] {
@@ -46,7 +58,7 @@ func TestMakePlan_NinetySecondsKillEverySortOfProcess(t *testing.T) {
 func TestMakePlan_NoTargetHasTwoFaultsAtOnce(t *testing.T) {
 	for seed := range uint64(50) {
 		over := make(map[string]time.Duration)
-		for _, f := range makePlan(seed, 30*time.Minute) {
+		for _, f := range makePlan(seed, 30*time.Minute, faultSpecs()) {
 			require.LessOrEqual(t, f.End(), 30*time.Minute)
 			for _, struck := range f.Strikes {
 				require.GreaterOrEqual(t, f.At, over[struck], "seed %d, %s of %s strikes %s", seed, f.Kind, f.Target, struck)

@@ -161,8 +161,12 @@ func (o *outcome) write(to io.Writer) error {
 	milliseconds := func(d time.Duration) string { return d.Round(time.Millisecond).String() }
 
 	line("## Seed %d, %s\n", o.options.seed, o.options.duration)
-	line("`go run ./tools/chaos --minutes %.3g --seed %d --appendfsync %s` on %s.\n",
-		o.options.duration.Minutes(), o.options.seed, o.options.appendSync, o.machine)
+	clusterFlag := ""
+	if o.options.cluster {
+		clusterFlag = " --redis-cluster"
+	}
+	line("`go run ./tools/chaos --minutes %.3g --seed %d --appendfsync %s%s` on %s.\n",
+		o.options.duration.Minutes(), o.options.seed, o.options.appendSync, clusterFlag, o.machine)
 	line("| result | |\n| --- | ---: |")
 	line("| faults injected | %d |", len(o.incidents))
 	line("| points acknowledged | %d |", t.points)
@@ -261,10 +265,10 @@ func (o *outcome) writeFaults(line func(string, ...any)) {
 
 // writeNotes writes what those faults did of which that is not plain.
 func (o *outcome) writeNotes(line func(string, ...any)) {
-	kinds := []kind{redisDiskFull, redisDiskStall, redisFailover, postgresFailover, stopInOutage, buttons, wrongTime}
+	kinds := []kind{redisDiskFull, redisDiskStall, redisFailover, postgresFailover, stopInOutage, buttons, wrongTime, slotMoved}
 	line("```text")
 	for _, i := range o.incidents {
-		if slices.Contains(kinds, i.Kind) {
+		if slices.Contains(kinds, i.Kind) || o.options.cluster && i.Target == redisName {
 			line("%s", i)
 		}
 	}

@@ -25,6 +25,17 @@ type options struct {
 	// while its disk is still busy with the sync before loses what it held back
 	// meanwhile, though it has acknowledged it; with "always" it does not.
 	appendSync string
+
+	// cluster lets Redis be a cluster of three masters with a replica each.
+	cluster bool
+}
+
+// faultSpecs are the faults that may come.
+func (o options) faultSpecs() []faultSpec {
+	if o.cluster {
+		return clusterFaultSpecs()
+	}
+	return faultSpecs()
 }
 
 const (
@@ -63,7 +74,7 @@ func run(ctx context.Context, o options) (found outcome, err error) {
 	logging.Disable() // go-redis returns each failure to its caller, too
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	tb, err := openTestbed(ctx, o.appendSync, fail)
+	tb, err := openTestbed(ctx, o, fail)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -135,7 +146,7 @@ func (o *outcome) injectFaults(
 	})
 	background.Go(func() { reportProgress(watching, o.options.progress, history, nemesis) })
 
-	nemesis.run(ctx, makePlan(o.options.seed, o.options.duration), fail)
+	nemesis.run(ctx, makePlan(o.options.seed, o.options.duration, o.options.faultSpecs()), fail)
 	clock.Sleep(ctx, time.Until(history.start.Add(o.options.duration)))
 	stopSending()
 	timer := time.AfterFunc(finishTimeout, giveUp)

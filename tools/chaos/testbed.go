@@ -37,7 +37,7 @@ type testbed struct {
 	proxies   map[string]*proxy
 
 	database *pgxpool.Pool
-	queues   *redis.Client
+	queues   redis.UniversalClient
 
 	servers    atomic.Int64 // started by failovers
 	appendSync string       // Redis's appendfsync
@@ -58,13 +58,17 @@ const (
 // openTestbed builds tracklane and starts everything in a new directory. died is
 // called when a process of tracklane ends though nobody ended it. What was
 // started is stopped again when openTestbed returns an error.
-func openTestbed(ctx context.Context, appendSync string, died func(error)) (opened *testbed, err error) {
+func openTestbed(ctx context.Context, o options, died func(error)) (opened *testbed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	tb := &testbed{appendSync: appendSync, processes: make(map[string]*harness.Program), proxies: make(map[string]*proxy)}
-	tb.System, err = harness.Open(ctx, harness.Options{
-		Name: "chaos", RedisDirs: tb.makeDisk(ctx), RedisArguments: []string{"--appendfsync", appendSync},
-	})
+	tb := &testbed{appendSync: o.appendSync, processes: make(map[string]*harness.Program), proxies: make(map[string]*proxy)}
+	servers := harness.Options{Name: "chaos", RedisArguments: []string{"--appendfsync", o.appendSync}}
+	if o.cluster {
+		servers.RedisCluster, servers.RedisArguments = true, append(servers.RedisArguments, clusterArguments()...)
+	} else {
+		servers.RedisDirs = tb.makeDisk(ctx)
+	}
+	tb.System, err = harness.Open(ctx, servers)
 	if err != nil {
 		return nil, err
 	}
@@ -106,18 +110,36 @@ func (tb *testbed) connect(ctx context.Context) error {
 	if tb.database, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return fmt.Errorf("open the database: %w", err)
 	}
-	queues, err := tb.throughProxy(proxyName(harnessName, redisName), tb.Redis.URL())
-	if err != nil {
-		return err
+	options := &redis.UniversalOptions{
+		MaxRetries: -1, DialerRetries: 1,
+		DialTimeout: time.Second, ReadTimeout: time.Second, WriteTimeout: time.Second,
 	}
-	options, err := redis.ParseURL(queues)
-	if err != nil {
-		return fmt.Errorf("read the URL of Redis: %w", err)
+	if tb.Cluster != nil {
+		options.IsClusterMode, options.MaxRetries = true, 0 // it is sent to another server then
+		for _, server := range tb.Cluster.Servers {
+			options.Addrs = append(options.Addrs, server.Address())
+		}
+	} else {
+		if err := tb.addProxy(proxyName(harnessName, redisName), tb.Redis.Address()); err != nil {
+			return err
+		}
+		options.Addrs = []string{tb.proxies[proxyName(harnessName, redisName)].address()}
 	}
-	options.MaxRetries, options.DialerRetries = -1, 1
-	options.DialTimeout, options.ReadTimeout, options.WriteTimeout = time.Second, time.Second, time.Second
-	tb.queues = redis.NewClient(options)
+	tb.queues = redis.NewUniversalClient(options)
 	return nil
+}
+
+// redisFor returns the REDIS_URL of a process: through a proxy, but for the servers of a
+// cluster, whose addresses come from the cluster. The proxy is closed for one API.
+func (tb *testbed) redisFor(process string) (string, error) {
+	if tb.Cluster != nil {
+		return tb.Cluster.URL(), nil
+	}
+	queues, err := tb.throughProxy(proxyName(process, redisName), tb.Redis.URL())
+	if err == nil {
+		tb.proxies[proxyName(process, redisName)].set(conditions{Cut: process == apiNames[0]})
+	}
+	return queues, err
 }
 
 func (tb *testbed) startProcesses(ctx context.Context, died func(error)) error {
@@ -126,13 +148,12 @@ func (tb *testbed) startProcesses(ctx context.Context, died func(error)) error {
 		if err != nil {
 			return err
 		}
-		queues, err := tb.throughProxy(proxyName(name, redisName), tb.Redis.URL())
+		queues, err := tb.redisFor(name)
 		if err != nil {
 			return err
 		}
-		// The database is out of reach until it is migrated, and Redis for one API.
+		// The database is out of reach until it is migrated.
 		tb.proxies[proxyName(name, postgresName)].set(conditions{Cut: true})
-		tb.proxies[proxyName(name, redisName)].set(conditions{Cut: name == apiNames[0]})
 		address, err := harness.FreeAddress()
 		if err != nil {
 			return err

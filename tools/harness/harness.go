@@ -34,7 +34,9 @@ type System struct {
 	Binary string
 
 	Postgres *devservers.Postgres
-	Redis    *devservers.Redis
+	// Redis is the server, unless Redis is the Cluster.
+	Redis   *devservers.Redis
+	Cluster *devservers.RedisCluster
 
 	// RedisDirs is where Redis has its directory, and other servers of its kind may.
 	RedisDirs string
@@ -54,7 +56,12 @@ type Options struct {
 	RedisDirs func(dir string) (redisDirs string, release func() error, err error)
 	// RedisArguments are added to those of redis-server.
 	RedisArguments []string
+	// RedisCluster makes Redis a cluster.
+	RedisCluster bool
 }
+
+// nodeTimeout is how long a server of the cluster may be silent before it counts as down.
+const nodeTimeout = 2 * time.Second
 
 // Open makes the directory, builds tracklane and starts the servers. The database
 // is empty: see Migrate. With an error, which is ErrNoRedis on a machine without
@@ -97,6 +104,12 @@ func (s *System) start(ctx context.Context, options Options) (err error) {
 	if err != nil {
 		return err
 	}
+	if options.RedisCluster {
+		s.Cluster, err = devservers.StartRedisCluster(ctx, devservers.RedisClusterOptions{
+			Dir: filepath.Join(s.RedisDirs, "redis"), NodeTimeout: nodeTimeout, Arguments: options.RedisArguments,
+		})
+		return err
+	}
 	s.Redis, err = devservers.StartRedis(ctx, devservers.RedisOptions{
 		Dir: filepath.Join(s.RedisDirs, "redis"), Arguments: options.RedisArguments,
 	})
@@ -123,8 +136,24 @@ func (s *System) Migrate(ctx context.Context) error {
 // settings, which win.
 func (s *System) Environment(settings ...string) []string {
 	return append([]string{
-		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.Postgres.DSN(), "REDIS_URL=" + s.Redis.URL(), "AUTH=off",
+		"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.Postgres.DSN(), "REDIS_URL=" + s.RedisURL(), "AUTH=off",
 	}, settings...)
+}
+
+// RedisURL is where Redis is reached.
+func (s *System) RedisURL() string {
+	if s.Cluster != nil {
+		return s.Cluster.URL()
+	}
+	return s.Redis.URL()
+}
+
+// redisName is which Redis it is.
+func (s *System) redisName() string {
+	if s.Cluster != nil {
+		return "a cluster of " + s.Cluster.Servers[0].Name()
+	}
+	return s.Redis.Name()
 }
 
 // Stop stops the servers, once. The directory stays.
@@ -133,7 +162,10 @@ func (s *System) Stop() error {
 	defer cancel()
 	var servers sync.WaitGroup
 	var stopped [2]error
-	if s.Redis != nil {
+	switch {
+	case s.Cluster != nil:
+		servers.Go(func() { stopped[0] = s.Cluster.Kill() })
+	case s.Redis != nil:
 		servers.Go(func() { stopped[0] = s.Redis.Stop(ctx) })
 	}
 	if s.Postgres != nil {

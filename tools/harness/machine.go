@@ -30,7 +30,7 @@ func (s *System) ThisMachine(ctx context.Context, pool *pgxpool.Pool) (Machine, 
 	m := Machine{
 		Cores: runtime.NumCPU(), Processor: processorModel(), MemoryBytes: memoryBytes(),
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Go: runtime.Version(),
-		PostgreSQL: s.Postgres.Version(), Redis: s.Redis.Name(),
+		PostgreSQL: s.Postgres.Version(), Redis: s.redisName(),
 	}
 	err := pool.QueryRow(ctx, "SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'").Scan(&m.TimescaleDB)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
