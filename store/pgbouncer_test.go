@@ -2,17 +2,10 @@ package store
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -21,52 +14,17 @@ import (
 	"tracklane/migrations"
 )
 
-// startPgBouncer starts a PgBouncer in transaction mode, with two connections to
-// the database and its own defaults otherwise, and returns the database's URL
-// there.
-func startPgBouncer(t *testing.T, databaseURL string) string {
-	t.Helper()
-	if _, err := exec.LookPath("pgbouncer"); err != nil {
-		t.Skip("pgbouncer is not on PATH")
-	}
-	database, err := pgx.ParseConfig(databaseURL)
-	require.NoError(t, err)
-	port, err := devservers.FreePort()
-	require.NoError(t, err)
-	directory, err := os.MkdirTemp("", "tracklane-pgbouncer-")
-	require.NoError(t, err)
-	t.Cleanup(func() { os.RemoveAll(directory) })
-	require.NoError(t, os.Chmod(directory, 0o755))
-	file := filepath.Join(directory, "pgbouncer.ini")
-	require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, `[databases]
-* = host=127.0.0.1 port=%d user=%s
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = %d
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = 2
-`, database.Port, database.User, port), 0o644))
-	arguments := []string{file}
-	if os.Geteuid() == 0 {
-		arguments = []string{"-u", "nobody", file}
-	}
-	command := exec.Command("pgbouncer", arguments...)
-	command.Stdout, command.Stderr = t.Output(), t.Output()
-	require.NoError(t, command.Start())
-	t.Cleanup(func() { _ = command.Process.Kill(); _ = command.Wait() })
-	url := strings.Replace(databaseURL, fmt.Sprint(":", database.Port), fmt.Sprint(":", port), 1)
-	require.Eventually(t, func() bool {
-		connection, err := pgx.Connect(t.Context(), url)
-		return err == nil && connection.Close(t.Context()) == nil
-	}, 10*time.Second, 50*time.Millisecond)
-	return url
-}
-
 func TestWriter_WorksThroughAPoolerInTransactionMode(t *testing.T) {
 	t.Parallel()
-	url := startPgBouncer(t, servers.Database(t))
+	pooler, err := devservers.StartPgBouncer(t.Context(), devservers.PgBouncerOptions{
+		Dir: t.TempDir(), Database: servers.Database(t), PoolSize: 2,
+	})
+	if errors.Is(err, devservers.ErrNoPgBouncer) {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, pooler.Kill()) })
+	url := pooler.URL()
 	for range 2 {
 		require.NoError(t, migrations.Up(t.Context(), url, nil, slog.New(slog.DiscardHandler)))
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"tracklane/internal/devservers"
 	"tracklane/internal/load"
 	"tracklane/tools/harness"
 )
@@ -68,13 +69,10 @@ func (s *system) peers() (peers []peer, notices []string) {
 			},
 		},
 	}
-	if binary := pgBouncerBinary(); binary != "" {
+	if devservers.HasPgBouncer() {
 		peers = append(peers, peer{
 			name: "direct INSERT, PgBouncer", promise: "PostgreSQL has committed the points", keepsAll: true, table: table,
-			drain: 5 * time.Second,
-			serve: func(ctx context.Context, do func(context.Context, *server) error) error {
-				return s.throughPgBouncer(ctx, binary, do)
-			},
+			drain: 5 * time.Second, serve: s.throughPgBouncer,
 		})
 	} else {
 		notices = append(notices, "PgBouncer is not installed here, and was left out.")
