@@ -36,12 +36,9 @@ type balancer struct {
 // startBalancer starts HAProxy, or skips t where there is none.
 func startBalancer(t *testing.T, ports [2]int) balancer {
 	t.Helper()
-	program, err := exec.LookPath("haproxy")
-	if err != nil {
-		program = "/usr/sbin/haproxy"
-		if _, err := os.Stat(program); err != nil {
-			t.Skip("haproxy is not installed")
-		}
+	program := devservers.FindDaemon("haproxy")
+	if program == "" {
+		t.Skip("haproxy is not installed")
 	}
 	text, err := os.ReadFile("../deploy/haproxy.cfg")
 	require.NoError(t, err)

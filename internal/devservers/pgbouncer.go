@@ -41,7 +41,7 @@ var ErrNoPgBouncer = errors.New("pgbouncer is not installed")
 // interface and returns when the database accepts connections through it, after 30 s at
 // the latest. The caller must Kill it. Should the caller die before, so does the server.
 func StartPgBouncer(ctx context.Context, options PgBouncerOptions) (*PgBouncer, error) {
-	binary := findPgBouncer()
+	binary := FindDaemon("pgbouncer")
 	if binary == "" {
 		return nil, ErrNoPgBouncer
 	}
@@ -53,13 +53,13 @@ func StartPgBouncer(ctx context.Context, options PgBouncerOptions) (*PgBouncer, 
 }
 
 // HasPgBouncer reports whether StartPgBouncer finds a PgBouncer.
-func HasPgBouncer() bool { return findPgBouncer() != "" }
+func HasPgBouncer() bool { return FindDaemon("pgbouncer") != "" }
 
-// findPgBouncer returns the path of PgBouncer, or nothing: Debian puts it where only
+// FindDaemon returns the path of a program, or nothing: Debian puts daemons where only
 // root's PATH leads.
-func findPgBouncer() string {
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
-		if path, err := exec.LookPath(name); err == nil {
+func FindDaemon(name string) string {
+	for _, file := range []string{name, filepath.Join("/usr/sbin", name)} {
+		if path, err := exec.LookPath(file); err == nil {
 			return path
 		}
 	}
