@@ -3,15 +3,11 @@ package e2e
 import (
 	"fmt"
 	"io"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"tracklane/internal/devservers"
 	"tracklane/internal/load"
@@ -75,37 +71,18 @@ func measureScale(t *testing.T, n, points int) {
 
 func perMillion(seconds float64, points int64) float64 { return seconds / float64(points) * 1e6 }
 
-// processorTime is how many seconds of CPU processes have used; 0 where the system does
-// not tell.
+// processorTime is how many seconds of CPU processes have used.
 func processorTime(t *testing.T, processes []child) (seconds float64) {
 	t.Helper()
 	for _, p := range processes {
-		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
-		if os.IsNotExist(err) {
-			return 0
-		}
-		require.NoError(t, err)
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')'):]))
-		for _, ticks := range fields[12:14] { // utime and stime, of 100 a second
-			value, err := strconv.ParseFloat(ticks, 64)
-			require.NoError(t, err)
-			seconds += value / 100
-		}
+		used, _ := usage(t, p.PID())
+		seconds += used
 	}
 	return seconds
 }
 
 func redisProcessorTime(t *testing.T, server *devservers.Redis) (seconds float64) {
 	t.Helper()
-	text, err := openRedis(t, server).Info(t.Context(), "cpu").Result()
-	require.NoError(t, err)
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
-		if name == "used_cpu_sys" || name == "used_cpu_user" {
-			used, err := strconv.ParseFloat(value, 64)
-			require.NoError(t, err)
-			seconds += used
-		}
-	}
+	seconds, _ = usage(t, server.PID())
 	return seconds
 }
