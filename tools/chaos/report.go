@@ -265,7 +265,7 @@ func (o *outcome) writeFaults(line func(string, ...any)) {
 
 // writeNotes writes what those faults did of which that is not plain.
 func (o *outcome) writeNotes(line func(string, ...any)) {
-	kinds := []kind{redisDiskFull, redisDiskStall, redisFailover, postgresFailover, stopInOutage, buttons, wrongTime, slotMoved}
+	kinds := []kind{redisDiskFull, redisDiskStall, redisFailover, postgresFailover, stopInOutage, buttons, wrongTime}
 	line("```text")
 	for _, i := range o.incidents {
 		if slices.Contains(kinds, i.Kind) || o.options.cluster && i.Target == redisName {
