@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"slices"
 	"testing"
@@ -15,23 +13,6 @@ import (
 	"tracklane/internal/devservers"
 	"tracklane/internal/lane"
 )
-
-// startRedisCluster starts three masters with a replica each; the test is skipped where
-// Redis is too old for that, or the embedded one.
-func startRedisCluster(t *testing.T, arguments ...string) *devservers.RedisCluster {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cluster, err := devservers.StartRedisCluster(ctx, devservers.RedisClusterOptions{
-		Dir: t.TempDir(), NodeTimeout: 2 * time.Second, Arguments: arguments,
-	})
-	if errors.Is(err, devservers.ErrNoRedisCluster) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, cluster.Kill()) })
-	return cluster
-}
 
 // clusterRun is an installation on a Redis Cluster, and the rounds of points that were
 // posted to it.
@@ -84,21 +65,17 @@ func (r *clusterRun) requireStored(t *testing.T) {
 	}
 }
 
-// masterOf returns which server has a lane's queue, in the eyes of one that lives.
+// masterOf returns which server has a lane's queue.
 func (r *clusterRun) masterOf(t *testing.T, queue string) *devservers.Redis {
 	t.Helper()
-	for _, asked := range r.cluster.Servers {
-		if master, err := r.cluster.MasterOf(t.Context(), asked, "asynq:{"+queue+"}:pending"); err == nil {
-			return master
-		}
-	}
-	require.Fail(t, "no server of the cluster responds")
-	return nil
+	master, err := r.cluster.MasterOf(t.Context(), "asynq:{"+queue+"}:pending")
+	require.NoError(t, err)
+	return master
 }
 
 func TestRedisCluster_LosesNothingWhenAMasterDiesAndASlotMoves(t *testing.T) {
 	t.Parallel()
-	cluster, database := startRedisCluster(t), servers.Database(t)
+	cluster, database := servers.RedisCluster(t), servers.Database(t)
 	serve := startProcess(t, "serve", "DATABASE_URL="+database, "REDIS_URL="+cluster.URL())
 	r := &clusterRun{cluster: cluster, server: &server{url: serve.url}, pool: openDatabase(t, database)}
 	requireRows(t, r.pool, 1, `SELECT count(*) FROM pg_tables WHERE tablename = 'flymaster'`)

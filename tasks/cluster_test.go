@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -21,14 +20,7 @@ import (
 // startCluster starts a Redis Cluster, and skips the test where there can be none.
 func startCluster(t *testing.T) (*devservers.RedisCluster, *Connections) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cluster, err := devservers.StartRedisCluster(ctx, devservers.RedisClusterOptions{Dir: t.TempDir(), NodeTimeout: 2 * time.Second})
-	if errors.Is(err, devservers.ErrNoRedisCluster) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, cluster.Kill()) })
+	cluster := servers.RedisCluster(t)
 	addresses := strings.Split(strings.TrimPrefix(cluster.URL(), "redis-cluster://"), ",")
 	connections := Connect(redis.UniversalOptions{Addrs: addresses, IsClusterMode: true}, 50)
 	t.Cleanup(func() { assert.NoError(t, connections.Close()) })
@@ -152,7 +144,7 @@ func testCopies(t *testing.T, cluster *devservers.RedisCluster, connections *Con
 	for _, l := range lane.All(lane.Options{}) {
 		held := e.publisher.replay.of(l)
 		held.checkServer(t.Context())
-		master, err := cluster.MasterOf(t.Context(), cluster.Servers[5], pendingKey(l))
+		master, err := cluster.MasterOf(t.Context(), pendingKey(l))
 		require.NoError(t, err)
 		client := redis.NewClient(&redis.Options{Addr: master.Address()})
 		defer client.Close()

@@ -40,6 +40,9 @@ const (
 	clusterMasters = 3
 	clusterSlots   = 16384
 
+	// askTimeout bounds the question to one server, which may be suspended.
+	askTimeout = 5 * time.Second
+
 	// migrateTimeout bounds the move of a hundred keys.
 	migrateTimeout = 10 * time.Second
 )
@@ -217,31 +220,71 @@ func (c *RedisCluster) URL() string {
 	return "redis-cluster://" + strings.Join(addresses, ",")
 }
 
-// MasterOf returns the server that has a key's slot, as a server knows that is asked.
-func (c *RedisCluster) MasterOf(ctx context.Context, asked *Redis, key string) (*Redis, error) {
-	client := asked.client()
-	defer client.Close()
-	slot, err := client.ClusterKeySlot(ctx, key).Result()
-	if err != nil {
-		return nil, fmt.Errorf("ask for the slot of %s: %w", key, err)
+// MasterOf returns the server that has a key's slot, as the first server knows that
+// responds. The error is that of the last one.
+func (c *RedisCluster) MasterOf(ctx context.Context, key string) (master *Redis, err error) {
+	err = c.askAny(ctx, func(ctx context.Context, client *redis.Client) error {
+		slot, err := client.ClusterKeySlot(ctx, key).Result()
+		if err != nil {
+			return fmt.Errorf("ask for the slot of %s: %w", key, err)
+		}
+		masters, err := c.mastersWith(ctx, client, func(r redis.SlotRange) bool { return r.Start <= slot && slot <= r.End })
+		if err == nil && len(masters) == 0 {
+			err = fmt.Errorf("no server has the slot %d", slot)
+		}
+		if err == nil {
+			master = masters[0]
+		}
+		return err
+	})
+	return master, err
+}
+
+// Masters returns the servers that have slots, as the first server knows that responds.
+// The error is that of the last one.
+func (c *RedisCluster) Masters(ctx context.Context) (masters []*Redis, err error) {
+	err = c.askAny(ctx, func(ctx context.Context, client *redis.Client) error {
+		masters, err = c.mastersWith(ctx, client, func(redis.SlotRange) bool { return true })
+		return err
+	})
+	return masters, err
+}
+
+// askAny asks one server after another until one responds.
+func (c *RedisCluster) askAny(ctx context.Context, ask func(context.Context, *redis.Client) error) (err error) {
+	for _, server := range c.Servers {
+		client := server.client()
+		attempt, cancel := context.WithTimeout(ctx, askTimeout)
+		err = ask(attempt, client)
+		cancel()
+		client.Close()
+		if err == nil {
+			return nil
+		}
 	}
+	return err
+}
+
+// mastersWith returns the masters of slots that are wanted, in the order of Servers.
+func (c *RedisCluster) mastersWith(ctx context.Context, client *redis.Client, wanted func(redis.SlotRange) bool) (masters []*Redis, err error) {
 	shards, err := client.ClusterShards(ctx).Result()
 	if err != nil {
 		return nil, fmt.Errorf("ask for the shards of the cluster: %w", err)
 	}
+	ports := make(map[int64]bool)
 	for _, shard := range shards {
-		if !slices.ContainsFunc(shard.Slots, func(r redis.SlotRange) bool { return r.Start <= slot && slot <= r.End }) {
-			continue
-		}
 		for _, node := range shard.Nodes {
-			for _, server := range c.Servers {
-				if node.Role == "master" && int64(server.port) == node.Port {
-					return server, nil
-				}
+			if node.Role == "master" && slices.ContainsFunc(shard.Slots, wanted) {
+				ports[node.Port] = true
 			}
 		}
 	}
-	return nil, fmt.Errorf("no server has the slot %d", slot)
+	for _, server := range c.Servers {
+		if ports[int64(server.port)] {
+			masters = append(masters, server)
+		}
+	}
+	return masters, nil
 }
 
 // MoveSlot moves a key's slot, with all its keys, from one master to another. A move

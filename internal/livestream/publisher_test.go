@@ -2,7 +2,6 @@ package livestream
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -10,8 +9,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"tracklane/internal/devservers"
 )
 
 // A server of a cluster that gets a message does not know of those who listen to another.
@@ -19,17 +16,12 @@ func TestPublisher_SendsOnAClusterThoughNobodyListensToTheSameServer(t *testing.
 	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cluster, err := devservers.StartRedisCluster(ctx, devservers.RedisClusterOptions{Dir: t.TempDir(), NodeTimeout: 2 * time.Second})
-	if errors.Is(err, devservers.ErrNoRedisCluster) {
-		t.Skip(err)
-	}
-	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, cluster.Kill()) })
+	cluster := servers.RedisCluster(t)
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{cluster.Servers[0].Address()}})
 	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	listener := client.Subscribe(ctx, "test")
 	defer listener.Close()
-	_, err = listener.Receive(ctx)
+	_, err := listener.Receive(ctx)
 	require.NoError(t, err)
 
 	publisher := NewPublisher(client, "test")

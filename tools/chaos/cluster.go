@@ -45,22 +45,21 @@ func (tb *testbed) strikeCluster(ctx context.Context, f fault, over time.Time) (
 	if err != nil {
 		return "", err
 	}
+	lasting := func() { clock.Sleep(ctx, time.Until(over)) }
 	switch f.Kind {
 	case kill:
 		err = master.Kill()
+		lasting()
+		err = errors.Join(err, restart(ctx, master))
 	case terminate:
 		err = master.Stop(ctx)
-	case pause:
-		err = master.Pause()
-	default:
-		note, err = tb.moveQueue(ctx, queue, master, f.draw())
-	}
-	clock.Sleep(ctx, time.Until(over))
-	switch f.Kind {
-	case kill, terminate:
+		lasting()
 		err = errors.Join(err, restart(ctx, master))
 	case pause:
-		err = errors.Join(err, master.Resume())
+		err = pauseTarget(master, lasting)
+	default:
+		note, err = tb.moveQueue(ctx, queue, master, f.draw())
+		lasting()
 	}
 	if err != nil {
 		return note, err
@@ -83,35 +82,24 @@ func (tb *testbed) strikeCluster(ctx context.Context, f fault, over time.Time) (
 	return fmt.Sprintf("the master of the queue %s, %s", queue, note), nil
 }
 
-// masterOf returns the server that has a queue, in the eyes of one that responds.
-func (tb *testbed) masterOf(ctx context.Context, queue string) (master *devservers.Redis, err error) {
-	for _, asked := range tb.Cluster.Servers {
-		attempt, cancel := context.WithTimeout(ctx, adminTimeout)
-		master, err = tb.Cluster.MasterOf(attempt, asked, "asynq:{"+queue+"}:pending")
-		cancel()
-		if err == nil {
-			return master, nil
-		}
-	}
-	return nil, err
+// masterOf returns the server that has a queue.
+func (tb *testbed) masterOf(ctx context.Context, queue string) (*devservers.Redis, error) {
+	return tb.Cluster.MasterOf(ctx, "{"+queue+"}")
 }
 
 // moveQueue moves the slot of a queue from its master to another.
 func (tb *testbed) moveQueue(ctx context.Context, queue string, from *devservers.Redis, draw int) (note string, err error) {
-	var others []*devservers.Redis
-	for _, l := range []string{"live", "upload", "scoring", "flymaster", "a", "b", "c", "d", "e"} { // some slots of every master
-		other, err := tb.masterOf(ctx, l)
-		if err != nil {
-			return "", err
-		}
-		if other != from && !slices.Contains(others, other) {
-			others = append(others, other)
-		}
+	masters, err := tb.Cluster.Masters(ctx)
+	if err != nil {
+		return "", err
 	}
-	to := others[draw%len(others)]
+	others := slices.DeleteFunc(masters, func(master *devservers.Redis) bool { return master == from })
+	if len(others) == 0 {
+		return "", errors.New("the cluster has no other master")
+	}
 	start := time.Now()
 	moving, cancel := context.WithTimeout(ctx, failoverTimeout)
 	defer cancel()
-	err = tb.Cluster.MoveSlot(moving, "{"+queue+"}", from, to)
+	err = tb.Cluster.MoveSlot(moving, "{"+queue+"}", from, others[draw%len(others)])
 	return fmt.Sprintf("in %s", time.Since(start).Round(time.Millisecond)), err
 }

@@ -3,6 +3,7 @@ package devserverstest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -22,8 +23,16 @@ type Servers struct {
 	databases atomic.Int64
 }
 
-// stopTimeout bounds the end of a server.
-const stopTimeout = 10 * time.Second
+const (
+	// stopTimeout bounds the end of a server.
+	stopTimeout = 10 * time.Second
+
+	// clusterTimeout bounds the start of a Redis Cluster.
+	clusterTimeout = time.Minute
+
+	// nodeTimeout is how long a server of a cluster may be silent before it counts as down.
+	nodeTimeout = 2 * time.Second
+)
 
 // Run starts a PostgreSQL, hands it to use, runs the package's tests, ends the
 // server and returns the exit status. A package's TestMain calls it:
@@ -117,6 +126,31 @@ func (s *Servers) Postgres(t testing.TB, options devservers.PostgresOptions) *de
 func (s *Servers) Redis(t testing.TB, arguments ...string) *devservers.Redis {
 	t.Helper()
 	return s.redis(t, devservers.RedisOptions{Arguments: arguments})
+}
+
+// RedisCluster starts a Redis Cluster for one test, which may kill its servers. It skips
+// the test where there is no Redis that can be part of one.
+func (s *Servers) RedisCluster(t testing.TB) *devservers.RedisCluster {
+	t.Helper()
+	dir, err := makeDir(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), clusterTimeout)
+	defer cancel()
+	cluster, err := devservers.StartRedisCluster(ctx, devservers.RedisClusterOptions{Dir: dir, NodeTimeout: nodeTimeout})
+	if errors.Is(err, devservers.ErrNoRedisCluster) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cluster
 }
 
 // EmbeddedRedis starts an in-process Redis for one test.
