@@ -14,9 +14,13 @@ func TestSentinel_MakesTheReplicaTheMaster(t *testing.T) {
 	master := installedRedis(t, RedisOptions{Dir: testDir(t)})
 	require.NoError(t, clientOf(t, master).Set(t.Context(), "before", "1", 0).Err())
 	replica := startedRedis(t, RedisOptions{Dir: testDir(t), ReplicaOf: master.Address()})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	require.NoError(t, replica.AwaitReplication(ctx))
+	requireReplica := func(r *Redis) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.NoError(t, r.AwaitReplication(ctx))
+	}
+	requireReplica(replica)
 	assert.Equal(t, "1", clientOf(t, replica).Get(t.Context(), "before").Val())
 	require.ErrorContains(t, clientOf(t, replica).Set(t.Context(), "key", "", 0).Err(), "READONLY")
 
@@ -38,7 +42,7 @@ func TestSentinel_MakesTheReplicaTheMaster(t *testing.T) {
 	require.NoError(t, clientOf(t, replica).Set(t.Context(), "after", "1", 0).Err())
 
 	require.NoError(t, master.Restart(t.Context()), "it is told that it is a replica now")
-	require.NoError(t, master.AwaitReplication(ctx))
+	requireReplica(master) // a Sentinel that got no processor for 2 s does nothing for 30 s
 	assert.Equal(t, "1", clientOf(t, master).Get(t.Context(), "after").Val())
 	require.NoError(t, replica.Stop(t.Context()))
 	require.NoError(t, replica.Restart(t.Context()))
