@@ -28,7 +28,7 @@ type clusterRun struct {
 func (r *clusterRun) post(t *testing.T) (queued bool) {
 	t.Helper()
 	var codes []int
-	for deadline := time.Now().Add(20 * time.Second); codes == nil || slices.Contains(codes, 503); {
+	for deadline := time.Now().Add(10 * time.Second); codes == nil || slices.Contains(codes, 503); {
 		require.True(t, time.Now().Before(deadline), "points are refused for too long")
 		codes = nil
 		for _, got := range postEverywhere(t, r.server, r.rounds) { // what got 503 is to be sent again
