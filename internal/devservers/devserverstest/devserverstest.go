@@ -81,6 +81,25 @@ func makeDir(parent string) (string, error) {
 	return dir, nil
 }
 
+// testDir makes a directory for a server of one test.
+func (s *Servers) testDir(t testing.TB) string {
+	t.Helper()
+	dir, err := makeDir(s.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// killAtEnd kills a server when the test ends.
+func killAtEnd(t testing.TB, server interface{ Kill() error }) {
+	t.Cleanup(func() {
+		if err := server.Kill(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Database makes an empty database that is dropped when the test ends, and
 // returns its URL.
 func (s *Servers) Database(t testing.TB) string {
@@ -104,20 +123,12 @@ func (s *Servers) Database(t testing.TB) string {
 // Logger of the options are set here.
 func (s *Servers) Postgres(t testing.TB, options devservers.PostgresOptions) *devservers.Postgres {
 	t.Helper()
-	dir, err := makeDir(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Dir, options.Logger = dir, slog.Default()
+	options.Dir, options.Logger = s.testDir(t), slog.Default()
 	postgres, err := devservers.StartPostgres(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := postgres.Kill(); err != nil {
-			t.Error(err)
-		}
-	})
+	killAtEnd(t, postgres)
 	return postgres
 }
 
@@ -132,24 +143,16 @@ func (s *Servers) Redis(t testing.TB, arguments ...string) *devservers.Redis {
 // the test where there is no Redis that can be part of one.
 func (s *Servers) RedisCluster(t testing.TB) *devservers.RedisCluster {
 	t.Helper()
-	dir, err := makeDir(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), clusterTimeout)
 	defer cancel()
-	cluster, err := devservers.StartRedisCluster(ctx, devservers.RedisClusterOptions{Dir: dir, NodeTimeout: nodeTimeout})
+	cluster, err := devservers.StartRedisCluster(ctx, devservers.RedisClusterOptions{Dir: s.testDir(t), NodeTimeout: nodeTimeout})
 	if errors.Is(err, devservers.ErrNoRedisCluster) {
 		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := cluster.Kill(); err != nil {
-			t.Error(err)
-		}
-	})
+	killAtEnd(t, cluster)
 	return cluster
 }
 
@@ -161,20 +164,12 @@ func (s *Servers) EmbeddedRedis(t testing.TB) *devservers.Redis {
 
 func (s *Servers) redis(t testing.TB, options devservers.RedisOptions) *devservers.Redis {
 	t.Helper()
-	dir, err := makeDir(s.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	options.Dir, options.Logger = dir, slog.Default()
+	options.Dir, options.Logger = s.testDir(t), slog.Default()
 	redis, err := devservers.StartRedis(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Log("Redis of this test:", redis.Name())
-	t.Cleanup(func() {
-		if err := redis.Kill(); err != nil {
-			t.Error(err)
-		}
-	})
+	killAtEnd(t, redis)
 	return redis
 }
